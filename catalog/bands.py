@@ -58,9 +58,7 @@ S1: tuple[Band, ...] = (_s1("VV"), _s1("VH"))
 S2 = S2_10M + S2_20M
 """All 12 reflectance bands of Level-2A. Level-2A has no B10."""
 
-S2_WAVELENGTH_ORDER: tuple[str, ...] = tuple(
-    band.name for band in sorted(S2, key=lambda band: band.centre_nm or 0.0)
-)
+S2_WAVELENGTH_ORDER: tuple[str, ...] = tuple(band.name for band in sorted(S2, key=lambda band: band.centre_nm or 0.0))
 """Names of `S2` from short to long wavelength: the band order of a decoded 10 m cube."""
 
 BY_NAME: dict[str, Band] = {band.name: band for band in S2 + S1}

@@ -43,7 +43,7 @@ class Scene:
 
     @property
     def sensor(self) -> str:
-        """"sentinel-2" where the scene has a tile, else "sentinel-1"."""
+        """ "sentinel-2" where the scene has a tile, else "sentinel-1"."""
         return "sentinel-1" if self.tile is None else "sentinel-2"
 
 

@@ -44,7 +44,8 @@ _REFLECTANCE = {
     "units": "1",
     "scale_factor": bands.S2_SCALE,
     "add_offset": 0.0,
-    "comment": "the baseline 04.00 offset is already removed; _FillValue 0 is nodata",
+    "_FillValue": 0,  # what xarray masks; zarr's own fill_value only says what an absent chunk holds
+    "comment": "the offset of processing baseline 04.00 and later is already removed",
 }
 
 ARRAYS: tuple[ArraySpec, ...] = (
@@ -97,3 +98,8 @@ def check(patch: Patch) -> None:
             raise SchemaError(
                 f"patch {patch.patch_id}: {name} is {array.dtype} {array.shape}, expected {expected[1]} {expected[0]}"
             )
+
+
+def corpus_record(collection: str, side_px: int, **more: Any) -> dict[str, Any]:
+    """What `corpus.json` of a build says: which collection this is, and its fixed shapes."""
+    return {"schema_version": SCHEMA_VERSION, "collection": collection, "side_px": side_px, "version": "0.1.0", **more}
