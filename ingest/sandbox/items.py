@@ -57,9 +57,20 @@ _S2_BANDS: dict[str, tuple[str, str | None, float, float]] = {
     "B8A": ("Band 8A - Vegetation red edge 4", "rededge", 0.865, 0.033),
 }
 _S2_SHARES = (
-    "water vegetation snow_ice not_vegetated dark_features unclassified cloud_shadow thin_cirrus "
-    "medium_proba_clouds high_proba_clouds nodata_pixel degraded_msi_data saturated_defective_pixel"
-).split()
+    "water",
+    "vegetation",
+    "snow_ice",
+    "not_vegetated",
+    "dark_features",
+    "unclassified",
+    "cloud_shadow",
+    "thin_cirrus",
+    "medium_proba_clouds",
+    "high_proba_clouds",
+    "nodata_pixel",
+    "degraded_msi_data",
+    "saturated_defective_pixel",
+)
 
 
 def s2_item(
