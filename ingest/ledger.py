@@ -1,0 +1,71 @@
+"""What became of every place of a plan: planned, written, skipped for a reason, failed with an error."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Status = Literal["written", "skipped", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The outcome of one place."""
+
+    draw: int
+    cell: str
+    status: Status
+    reason: str = ""
+    detail: str = ""
+    patch_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSummary:
+    """Counts of a build or a part of it; parts merge."""
+
+    planned: int = 0
+    written: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    nbytes: int = 0
+
+    def merge(self, other: "BuildSummary") -> "BuildSummary":
+        """The sum of two parts; times add up too."""
+        return BuildSummary(
+            self.planned + other.planned, self.written + other.written, self.skipped + other.skipped,
+            self.failed + other.failed, self.seconds + other.seconds, self.nbytes + other.nbytes,
+        )  # fmt: skip
+
+
+def write_rows(rows: Sequence[Row], path: Path) -> None:
+    """Write rows as JSON lines, all or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.part")
+    aside.write_text("".join(json.dumps(asdict(row), sort_keys=True) + "\n" for row in rows))
+    aside.rename(path)
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """All rows of a ledger folder, by draw."""
+    lines = (line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines())
+    return sorted((Row(**json.loads(line)) for line in lines), key=lambda row: row.draw)
+
+
+def summarise(rows: Iterable[Row]) -> BuildSummary:
+    """Count rows by status and reason."""
+    counts = BuildSummary()
+    for row in rows:
+        reason = Counter([row.reason])
+        counts = counts.merge(
+            BuildSummary(
+                planned=1,
+                written=int(row.status == "written"),
+                skipped=reason if row.status == "skipped" else Counter(),
+                failed=reason if row.status == "failed" else Counter(),
+            )
+        )
+    return counts

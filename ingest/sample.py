@@ -1,0 +1,200 @@
+"""Draw the places of a corpus: uniform on the sphere over a region, snapped to the Sentinel-2 lattice.
+
+A place is a lattice cell and a 12-day stratum (one Sentinel-1 repeat cycle) of the period. Draws come in a fixed
+order decided by the seed: the first ones are wanted, the rest are the reserve that replaces refused ones.
+"""
+
+import datetime as dt
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+import tyro
+
+from catalog.errors import OutputExistsError
+from catalog.grid import SIDE_PX, PatchGrid, cell_at
+from catalog.mgrs import transformer, utm_epsg
+from ingest.errors import PlanError
+from ingest.regions import LAND, region
+
+CYCLE = dt.timedelta(days=12)  # Sentinel-1 repeats an orbit every 12 days (ESA, Sentinel-1 mission guide)
+_MAX_LAT_DEG = 83.9  # UTM ends at 84 N
+_MIN_LAT_DEG = -79.9
+_BATCH = 4096
+_MAX_IDLE_BATCHES = 20  # so many batches in a row without a new place: the region and period are exhausted
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where and when one patch is wanted."""
+
+    draw: int
+    """Position in the order of draws."""
+    grid: PatchGrid
+    start: dt.datetime
+    """Beginning of the stratum, UTC, inclusive."""
+    end: dt.datetime
+    """End of the stratum, UTC, exclusive."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Draw places for a corpus and write them as a plan.
+
+    Example: deepsentinel sample plan.parquet --count 1000 --region EU27+GB --start 2021-04-01 --end 2021-10-01
+    """
+
+    out: Annotated[Path, tyro.conf.Positional]
+    """Plan to write (.parquet)."""
+    count: int = 1000
+    """Patches wanted."""
+    region: str = LAND
+    """"land", "EU27+GB", ISO codes such as "DE,FR", or a .geojson or .parquet file."""
+    start: str = "2021-01-01"
+    """First day of the period."""
+    end: str = "2022-01-01"
+    """Day after the last."""
+    reserve: float = 1.0
+    """Extra places drawn for each one wanted, to replace those that cannot be paired or read."""
+    side_px: int = SIDE_PX
+    """Side of a patch in 10 m pixels; even."""
+    seed: int = 0
+    """Equal seeds draw equal places."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Places in the order of draws, and how they were drawn."""
+
+    places: tuple[Place, ...]
+    count: int
+    """Patches wanted; the places beyond are the reserve."""
+    about: dict[str, Any]
+
+
+def strata(start: dt.datetime, end: dt.datetime) -> list[tuple[dt.datetime, dt.datetime]]:
+    """Cut a period into 12-day strata; a remainder shorter than a stratum joins the last one.
+
+    Raises:
+        PlanError: the period is empty.
+    """
+    if end <= start:
+        raise PlanError(f"the period from {start:%Y-%m-%d} to {end:%Y-%m-%d} is empty; the end must be after the start")
+    edges = [start + i * CYCLE for i in range(max(1, (end - start) // CYCLE))] + [end]
+    return list(itertools.pairwise(edges))
+
+
+def draw_points(outline: shapely.Geometry, rng: np.random.Generator) -> Iterator[list[tuple[float, float]]]:
+    """Batches of points (longitude, latitude) uniform by area on the sphere inside an outline, without end.
+
+    Equal areas lie between equal steps of longitude and of the sine of latitude (Archimedes).
+    """
+    west, south, east, north = outline.bounds
+    low, high = np.sin(np.radians([max(south, _MIN_LAT_DEG), min(north, _MAX_LAT_DEG)]))
+    while True:
+        lon = rng.uniform(west, east, _BATCH)
+        lat = np.degrees(np.arcsin(rng.uniform(low, high, _BATCH)))
+        inside = shapely.contains_xy(outline, lon, lat)
+        yield list(zip(lon[inside].tolist(), lat[inside].tolist(), strict=True))
+
+
+def draw_places(
+    outline: shapely.Geometry, start: dt.datetime, end: dt.datetime, count: int, *, side_px: int, seed: int
+) -> list[Place]:
+    """Draw distinct places.
+
+    Raises:
+        PlanError: the region and period hold fewer distinct places than asked for.
+    """
+    rng = np.random.default_rng(seed)
+    periods = strata(start, end)
+    found: dict[tuple[PatchGrid, int], Place] = {}
+    idle_batches = 0
+    for points in draw_points(outline, rng):
+        before = len(found)
+        for (lon, lat), stratum in zip(points, rng.integers(len(periods), size=len(points)).tolist(), strict=True):
+            cell = _cell_of(lon, lat, side_px)
+            if cell is not None and (cell, stratum) not in found:
+                found[cell, stratum] = Place(len(found), cell, *periods[stratum])
+            if len(found) == count:
+                return list(found.values())
+        idle_batches = 0 if len(found) > before else idle_batches + 1
+        if idle_batches == _MAX_IDLE_BATCHES:
+            break
+    raise PlanError(
+        f"the region holds only {len(found)} distinct places of {count} wanted, with cells of {side_px} px and "
+        f"{len(periods)} strata of 12 days; ask for fewer, or widen the region or the period"
+    )
+
+
+def write_plan(plan: Plan, path: Path) -> None:
+    """Write a plan as one parquet table with its description in the metadata."""
+    rows = [{"draw": p.draw, **asdict(p.grid), "start": p.start, "end": p.end} for p in plan.places]
+    table = pa.Table.from_pylist(rows)
+    about = json.dumps({**plan.about, "count": plan.count}, sort_keys=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.part")
+    pq.write_table(table.replace_schema_metadata({"deepsentinel:plan": about}), aside)
+    aside.rename(path)
+
+
+def read_plan(path: Path) -> Plan:
+    """Read what `write_plan` wrote.
+
+    Raises:
+        PlanError: no plan is there.
+    """
+    if not path.is_file():
+        raise PlanError(f"there is no plan {path}; make one with: deepsentinel sample {path}")
+    table = pq.read_table(path)
+    described = (table.schema.metadata or {}).get(b"deepsentinel:plan")
+    if described is None:
+        raise PlanError(f"{path} is a parquet file, but not a plan; make one with: deepsentinel sample")
+    about = json.loads(described)
+    columns = ("epsg", "west_m", "north_m", "side_px", "gsd_m")
+    places = tuple(
+        Place(row["draw"], PatchGrid(*(row[name] for name in columns)), row["start"], row["end"])
+        for row in table.to_pylist()
+    )
+    return Plan(places, about.pop("count"), about)
+
+
+def run(options: Sample) -> Plan:
+    """Draw and write a plan.
+
+    Raises:
+        PlanError: the options cannot be met.
+        OutputExistsError: the plan exists.
+    """
+    if options.out.exists():
+        raise OutputExistsError(f"{options.out} exists; remove it or choose another name")
+    if options.count < 1 or options.reserve < 0:
+        raise PlanError(f"count is {options.count} and reserve {options.reserve:g}; they must be >= 1 and >= 0")
+    start, end = _day(options.start), _day(options.end)
+    wanted = int(np.ceil(options.count * (1 + options.reserve)))
+    outline = region(options.region)
+    places = draw_places(outline, start, end, wanted, side_px=options.side_px, seed=options.seed)
+    about = {name: getattr(options, name) for name in ("region", "start", "end", "reserve", "side_px", "seed")}
+    plan = Plan(tuple(places), options.count, about)
+    write_plan(plan, options.out)
+    return plan
+
+
+def _cell_of(lon: float, lat: float, side_px: int) -> PatchGrid | None:
+    epsg = int(utm_epsg(lon, lat))
+    x_m, y_m = transformer(4326, epsg).transform(lon, lat)
+    return cell_at(epsg, x_m, y_m, side_px)
+
+
+def _day(text: str) -> dt.datetime:
+    try:
+        return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
+    except ValueError as error:
+        raise PlanError(f"{text!r} is not a day; write it as 2021-04-01") from error

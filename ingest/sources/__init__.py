@@ -1,0 +1,30 @@
+"""Where scenes come from: one small profile a provider."""
+
+from ingest.errors import PlanError
+from ingest.sources.local import local
+from ingest.sources.planetary_computer import planetary_computer
+from ingest.sources.profile import Source
+
+PLANETARY_COMPUTER = "planetary-computer"
+
+
+def source_of(spec: str) -> Source:
+    """The profile that a user names.
+
+    Args:
+        spec: "planetary-computer", or the address of any other STAC API (http or https) or static catalog (path).
+
+    Raises:
+        PlanError: neither a known provider nor an address.
+    """
+    if spec == PLANETARY_COMPUTER:
+        return planetary_computer()
+    if spec.startswith(("http://", "https://")) or spec.endswith(".json"):
+        return local(spec)
+    raise PlanError(
+        f"unknown source {spec!r}: give {PLANETARY_COMPUTER}, the http address of a STAC API, "
+        "or the path of a catalog.json"
+    )
+
+
+__all__ = ["PLANETARY_COMPUTER", "Source", "local", "planetary_computer", "source_of"]

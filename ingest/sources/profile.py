@@ -1,0 +1,75 @@
+"""What ingest must know of a provider, and how its items become scenes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import shapely
+import shapely.geometry
+
+from catalog.bands import S1, S2
+from catalog.patch import Scene, parse_time
+
+SCL = "SCL"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One provider of Sentinel-1 RTC and Sentinel-2 L2A scenes."""
+
+    name: str
+    stac_href: str
+    """A STAC API, or a static catalog."""
+    s2_collection: str
+    s1_collection: str
+    assets: Mapping[str, str]
+    """Asset key by band name (and "SCL")."""
+    sign: Callable[[str], str]
+    """Makes an href readable, right before it is opened."""
+    forget_token: Callable[[str], None]
+    """Drops what is cached for an href, so that the next `sign` asks the provider again."""
+
+    def bands_of(self, collection: str) -> tuple[str, ...]:
+        """Names that a scene of a collection must have assets for."""
+        if collection == self.s1_collection:
+            return tuple(band.name for band in S1)
+        return (*(band.name for band in S2), SCL)
+
+
+def scene_of(item: Mapping[str, Any], source: Source) -> Scene | None:
+    """A raw STAC item as a scene; None where an asset this project needs is missing (HH+HV radar, say)."""
+    properties, assets = item["properties"], item["assets"]
+    wanted = {name: source.assets[name] for name in source.bands_of(item["collection"])}
+    if any(key not in assets for key in wanted.values()):
+        return None
+    geometry = shapely.geometry.shape(item["geometry"])
+    return Scene(
+        item_id=item["id"],
+        collection=item["collection"],
+        acquired=parse_time(properties.get("datetime") or properties["start_datetime"]),
+        platform=properties["platform"],
+        orbit_state=properties.get("sat:orbit_state"),
+        relative_orbit=properties.get("sat:relative_orbit"),
+        epsg=_epsg_of(item, next(iter(wanted.values()))),
+        footprint=geometry,
+        hrefs={name: assets[key]["href"] for name, key in wanted.items()},
+        cloud_cover=properties.get("eo:cloud_cover"),
+        baseline=properties.get("s2:processing_baseline"),
+        tile=_tile_of(properties),
+        item_href=next((link["href"] for link in item.get("links", ()) if link["rel"] == "self"), None),
+    )
+
+
+def _epsg_of(item: Mapping[str, Any], asset: str) -> int:
+    """From `proj:epsg` (projection 1) or `proj:code` (projection 2), on the item or on its asset."""
+    for fields in (item["properties"], item["assets"][asset]):
+        if fields.get("proj:epsg"):
+            return int(fields["proj:epsg"])
+        if fields.get("proj:code"):
+            return int(fields["proj:code"].rpartition(":")[2])
+    return 0
+
+
+def _tile_of(properties: Mapping[str, Any]) -> str | None:
+    tile = properties.get("s2:mgrs_tile") or properties.get("grid:code", "").removeprefix("MGRS-")
+    return tile or None
