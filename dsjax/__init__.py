@@ -1,0 +1,1 @@
+"""Training on a corpus with JAX: self-supervised pre-training, evaluation, embeddings."""

@@ -1,0 +1,225 @@
+"""Settings of a pre-training run and the presets to start from. Imports no JAX, so that `--help` answers at once."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from dsjax.errors import ConfigError
+
+EncoderName = Literal["resnet18", "resnet50"]
+Dtype = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Which encoder."""
+
+    name: EncoderName = "resnet18"
+    width: float = 1.0
+    """Multiplies the channels of every stage; 1 is the published network."""
+    dtype: Dtype = "float32"
+    """Of the arithmetic; parameters and batch statistics always stay float32."""
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A value that grows linearly from `first` to `last` between two shares of the run."""
+
+    first: float
+    last: float
+    start: float = 0.05
+    """Share of all steps at which it starts to grow."""
+    end: float = 0.3
+    """Share of all steps at which it has grown."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.end <= 1:
+            raise ConfigError(f"a ramp from share {self.start:g} to {self.end:g} of a run: need 0 <= start < end <= 1")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How two views of one place are made to differ; shift 1 to 16 and band dropout .01 to .3 as Kruitwagen 2020."""
+
+    shift_px: Ramp = Ramp(2, 16)
+    """Largest displacement of a view inside its window, 10 m pixels."""
+    s2_gain: float = 0.2
+    """Standard deviation of the log of the illumination, common to all optical bands of a view."""
+    s2_band_gain: float = 0.05
+    """The same for each band on its own."""
+    s2_offset: float = 0.01
+    """Standard deviation of added path radiance, reflectance, common to all bands."""
+    s1_offset_db: float = 1.0
+    """Standard deviation of an added level for each polarisation, dB."""
+    s1_noise_db: float = 1.0
+    """Standard deviation of noise added to each radar pixel, dB."""
+    band_dropout: Ramp = Ramp(0.01, 0.3)
+    """Probability that a band of a view is blanked."""
+    sensor_dropout: Ramp = Ramp(0.0, 0.5)
+    """Probability that a view keeps one sensor alone."""
+
+
+@dataclass(frozen=True)
+class SimCLRConfig:
+    """Contrast of two views against all other patches of the batch (Chen et al. 2020)."""
+
+    temperature: float = 0.1
+    projection_dim: int = 128
+    hidden_dim: int = 512
+    cross_sensor: float = 0.5
+    """Share of pairs whose one view is Sentinel-1 alone and the other Sentinel-2 alone."""
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """AdamW with linear warm-up and cosine decay to zero."""
+
+    learning_rate: float = 1e-3
+    """At the end of the warm-up."""
+    weight_decay: float = 1e-2
+    """On kernels; biases, scales and tokens have none."""
+    warmup: float = 0.1
+    """Share of all steps."""
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Pre-train an encoder on patches without labels."""
+
+    corpus: str = tyro.MISSING
+    """Collection to train on: its folder or collection.json."""
+    out: Path = tyro.MISSING
+    """Run folder to make."""
+    seed: int = 0
+    steps: int = 1000
+    batch_size: int = 64
+    """Patches a step, over all devices."""
+    crop_px: int = 64
+    """Side of a view, 10 m pixels; a multiple of 32."""
+    hold_out: tuple[str, ...] = ("val", "test")
+    """Splits of the corpus never trained on; patches without a split are used."""
+    encoder: EncoderConfig = EncoderConfig()
+    augment: AugmentConfig = AugmentConfig()
+    method: SimCLRConfig = SimCLRConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+
+    log_every: int = 20
+    """Steps between lines of metrics.jsonl."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints; one more is written at the end or when interrupted."""
+    keep: int = 2
+    """Newest checkpoints to keep."""
+    stop_at_step: int | None = None
+    """End early, as an interruption would; --resume goes on from there."""
+    reader_threads: int = 2
+    resume: bool = False
+    """Go on with the run in `out`."""
+    overwrite: bool = False
+    """Delete the run in `out` first."""
+    multihost: bool = False
+    """Call jax.distributed.initialize() first; start the same command on every host."""
+    compilation_cache: Path | None = field(default_factory=lambda: Path("~/.cache/deepsentinel/jax").expanduser())
+    """Where compiled programs are kept between runs; None for nowhere."""
+
+    @property
+    def window_px(self) -> int:
+        """Side of the square read from a patch: a view and the room to displace it, 10 m pixels."""
+        return self.crop_px + int(self.augment.shift_px.last)
+
+    def check(self) -> None:
+        """Raise ConfigError where settings do not fit each other."""
+        if self.crop_px % 32:
+            raise ConfigError(f"crop_px is {self.crop_px}; take a multiple of 32, the stride of the deepest stage")
+        if self.window_px % 2:
+            raise ConfigError(f"augment.shift_px.last is {self.augment.shift_px.last:g}; take an even number of pixels")
+        if self.batch_size < 2:
+            raise ConfigError(f"batch_size is {self.batch_size}; contrast needs at least 2 patches")
+
+
+# These may change when a run is resumed: they do not touch a single parameter.
+FREE_FIELDS = frozenset(
+    {
+        "corpus", "out", "log_every", "checkpoint_every", "keep", "stop_at_step", "reader_threads", "resume",
+        "overwrite", "multihost", "compilation_cache",
+    }
+)  # fmt: skip
+
+PRESETS: dict[str, tuple[str, Pretrain]] = {
+    "debug": (
+        "Seconds on one core: does everything run?",
+        Pretrain(
+            steps=20,
+            batch_size=8,
+            crop_px=32,
+            encoder=EncoderConfig(width=0.125),
+            augment=AugmentConfig(shift_px=Ramp(2, 4)),
+            method=SimCLRConfig(projection_dim=32, hidden_dim=64),
+            log_every=5,
+            checkpoint_every=10,
+        ),
+    ),
+    "demo": (
+        "Minutes on two cores, about 500 patches.",
+        Pretrain(steps=400, encoder=EncoderConfig(width=0.25), log_every=10, checkpoint_every=200),
+    ),
+    "small": (
+        "Hours on one GPU, 10,000 patches and more.",
+        Pretrain(
+            steps=20_000,
+            batch_size=512,
+            crop_px=128,
+            encoder=EncoderConfig(dtype="bfloat16"),
+            method=SimCLRConfig(hidden_dim=2048),
+            log_every=50,
+            checkpoint_every=1000,
+            reader_threads=8,
+        ),
+    ),
+    "base": (
+        "Days on several GPUs or TPU cores, 100,000 patches and more.",
+        Pretrain(
+            steps=100_000,
+            batch_size=1024,
+            crop_px=192,
+            encoder=EncoderConfig(name="resnet50", dtype="bfloat16"),
+            method=SimCLRConfig(hidden_dim=2048),
+            log_every=100,
+            checkpoint_every=2000,
+            reader_threads=16,
+        ),
+    ),
+}
+
+
+def to_dict(config: Pretrain) -> dict[str, Any]:
+    """Settings as JSON types."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    return plain
+
+
+def from_dict(raw: dict[str, Any]) -> Pretrain:
+    """Settings from what `to_dict` gave."""
+    augment = {name: Ramp(**value) if isinstance(value, dict) else value for name, value in raw["augment"].items()}
+    cache = raw["compilation_cache"]
+    return Pretrain(
+        **raw
+        | {
+            "out": Path(raw["out"]),
+            "hold_out": tuple(raw["hold_out"]),
+            "encoder": EncoderConfig(**raw["encoder"]),
+            "augment": AugmentConfig(**augment),
+            "method": SimCLRConfig(**raw["method"]),
+            "optimiser": OptimiserConfig(**raw["optimiser"]),
+            "compilation_cache": None if cache is None else Path(cache),
+        }
+    )
+
+
+def changed_fields(saved: Pretrain, given: Pretrain) -> dict[str, tuple[Any, Any]]:
+    """Settings that would change the parameters a resumed run ends with: name -> (saved, given)."""
+    old, new = to_dict(saved), to_dict(given)
+    return {name: (old[name], new[name]) for name in old if name not in FREE_FIELDS and old[name] != new[name]}

@@ -1,0 +1,192 @@
+"""From a corpus to batches on devices.
+
+The host only reads and crops: it sends integers as stored, half the bytes of floats. Everything else happens in jit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+from jaxtyping import Array, Bool, Float
+from numpy.typing import NDArray
+
+from catalog.bands import S1, S1_NODATA, S1_SCALE_DB, S2_10M, S2_20M, S2_SCALE, Band
+from catalog.corpus import Corpus
+from catalog.stats import BandStatistics
+from dsjax.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class Batch(NamedTuple, Generic[T]):
+    """Pixels of a batch, `batch y x band`: stored integers, or after `decode` reflectance and dB, NaN where invalid."""
+
+    s2_10m: T
+    s2_20m: T
+    """Half as many rows and columns."""
+    s1: T
+
+
+GROUPS: dict[str, tuple[Band, ...]] = {"s2_10m": S2_10M, "s2_20m": S2_20M, "s1": S1}
+"""Bands of each array of a batch: the sensor groups of the stem, in their order."""
+
+SENSORS: tuple[str, ...] = ("sentinel-1", "sentinel-2")
+
+
+class Inputs(NamedTuple):
+    """What an encoder takes: normalised floats `batch y x band`, 0 where invalid, and which groups are there."""
+
+    s2_10m: Float[Array, "batch y x 4"]
+    s2_20m: Float[Array, "batch y/2 x/2 8"]
+    s1: Float[Array, "batch y x 2"]
+    available: Bool[Array, "batch group"]
+    """In the order of `GROUPS`."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and standard deviation of each band: reflectance and dB. Travels with every model."""
+
+    mean: dict[str, float]
+    std: dict[str, float]
+
+    @classmethod
+    def of(cls, statistics: BandStatistics) -> "Normalisation":
+        """Of every band of a corpus."""
+        names = [band.name for bands in GROUPS.values() for band in bands]
+        mean, std = statistics.mean(names).tolist(), statistics.std(names).tolist()
+        return cls(dict(zip(names, mean, strict=True)), dict(zip(names, std, strict=True)))
+
+    def arrays(self, bands: Sequence[Band]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mean and standard deviation of these bands, in their order."""
+        names = [band.name for band in bands]
+        return (
+            np.array([self.mean[name] for name in names], np.float32),
+            np.array([max(self.std[name], 1e-6) for name in names], np.float32),
+        )
+
+
+def cut(pixels: NDArray[Any], tops_px: NDArray[np.intp], lefts_px: NDArray[np.intp], side_px: int) -> NDArray[Any]:
+    """Cut a square from each image and put bands last: `batch band y x` to `batch y x band`, here and nowhere else."""
+    out = np.empty((len(pixels), side_px, side_px, pixels.shape[1]), pixels.dtype)
+    for square, image, top, left in zip(out, pixels, tops_px, lefts_px, strict=True):
+        square[...] = image[:, top : top + side_px, left : left + side_px].transpose(1, 2, 0)
+    return out
+
+
+def cut_batch(
+    stored: dict[str, NDArray[Any]], tops_px: NDArray[np.intp], lefts_px: NDArray[np.intp], side_px: int
+) -> Batch[NDArray[Any]]:
+    """Cut the same ground from every array; corners and side are in 10 m pixels and even: no 20 m pixel is split."""
+    return Batch(
+        cut(stored["s2_10m"], tops_px, lefts_px, side_px),
+        cut(stored["s2_20m"], tops_px // 2, lefts_px // 2, side_px // 2),
+        cut(stored["s1"], tops_px, lefts_px, side_px),
+    )
+
+
+def window_corners(
+    seed: int, step: int, rows: NDArray[np.intp], room_px: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """North-west corners of the windows of one step, even, within 0..room_px.
+
+    A corner depends on the seed, the step and the patch only, so any number of processes cuts the same windows.
+    """
+    draws = np.stack([np.random.default_rng((seed, step, row)).integers(0, room_px // 2 + 1, 2) for row in rows])
+    corners = 2 * draws.astype(np.intp)
+    return corners[:, 0], corners[:, 1]
+
+
+def rows_by_step(
+    corpus_rows: int, batch_size: int, seed: int, process: int = 0, processes: int = 1
+) -> grain.MapDataset[NDArray[np.intp]]:
+    """Rows that this process reads at each step: shuffled anew each epoch, never twice in a batch.
+
+    All processes together read the same rows at a step, whatever their number.
+
+    Raises:
+        ConfigError: the batch does not fit the corpus or the processes.
+    """
+    if batch_size > corpus_rows:
+        raise ConfigError(f"batch_size is {batch_size} but the corpus has {corpus_rows} patches to train on; lower it")
+    if batch_size % processes:
+        raise ConfigError(f"batch_size {batch_size} is not divisible by {processes} processes")
+    whole = corpus_rows - corpus_rows % batch_size
+    shuffled = grain.MapDataset.range(corpus_rows).shuffle(seed=seed)[:whole]
+    return shuffled[process::processes].batch(batch_size // processes, batch_fn=np.array).repeat()
+
+
+def training_batches(
+    corpus: Corpus, batch_size: int, window_px: int, seed: int, threads: int
+) -> grain.DatasetIterator[Batch[NDArray[Any]]]:
+    """Endless host batches of stored integers for this process; the iterator's state resumes it exactly.
+
+    Raises:
+        ConfigError: the window does not fit the patches, or the batch not the corpus.
+    """
+    room_px = corpus.side_px - window_px
+    if room_px < 0:
+        raise ConfigError(
+            f"a window of {window_px} px (crop and shift) does not fit patches of {corpus.side_px} px; "
+            "lower crop_px or augment.shift_px"
+        )
+
+    def read(step: int, rows: NDArray[np.intp]) -> Batch[NDArray[Any]]:
+        return cut_batch(corpus.read(rows, tuple(GROUPS)), *window_corners(seed, step, rows, room_px), window_px)
+
+    steps = rows_by_step(len(corpus), batch_size, seed, jax.process_index(), jax.process_count())
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    return iter(steps.map_with_index(read).to_iter_dataset(options))
+
+
+def to_devices(batch: Batch[NDArray[Any]], sharding: NamedSharding) -> Batch[Array]:
+    """The global batch, of which each process holds its part."""
+    return jax.tree.map(lambda part: jax.make_array_from_process_local_data(sharding, part), batch)
+
+
+def decode(batch: Batch[Any]) -> Batch[Array]:
+    """Stored integers to reflectance and dB; NaN where a pixel holds no measurement."""
+
+    def optical(dn: Array) -> Array:
+        return jnp.where(dn == 0, jnp.nan, dn.astype(jnp.float32) * S2_SCALE)
+
+    radar = jnp.where(batch.s1 == S1_NODATA, jnp.nan, batch.s1.astype(jnp.float32) * S1_SCALE_DB)
+    return Batch(optical(batch.s2_10m), optical(batch.s2_20m), radar)
+
+
+def normalise(
+    pixels: Batch[Array], normalisation: Normalisation, keep: Bool[Array, "batch sensor"] | None = None
+) -> Inputs:
+    """Standardise each band, 0 where NaN; a group is available where it is kept and has any valid pixel.
+
+    Args:
+        keep: sensors to keep, in the order of `SENSORS`; all where None. Where nothing valid would be left, all are.
+    """
+    has = jnp.stack([jnp.isfinite(values).any(axis=(1, 2, 3)) for values in pixels], axis=1)
+    available = has
+    if keep is not None:
+        optical, radar = keep[:, SENSORS.index("sentinel-2")], keep[:, SENSORS.index("sentinel-1")]
+        kept = has & jnp.stack([optical, optical, radar], axis=1)
+        available = jnp.where(kept.any(axis=1, keepdims=True), kept, has)
+    grouped = zip(pixels, GROUPS.values(), strict=True)
+    return Inputs(*(_standardise(values, *normalisation.arrays(bands)) for values, bands in grouped), available)
+
+
+def _standardise(values: Array, mean: NDArray[np.float32], std: NDArray[np.float32]) -> Array:
+    return jnp.nan_to_num((values - mean) / std, nan=0.0)
+
+
+def sensor_mask(sensors: Sequence[str], count: int) -> NDArray[np.bool_]:
+    """The same sensors for all of `count` patches, as `normalise` takes them.
+
+    Raises:
+        ConfigError: an unknown sensor, or none.
+    """
+    if not sensors or set(sensors) - set(SENSORS):
+        raise ConfigError(f"sensors {tuple(sensors)}: take one or both of {', '.join(SENSORS)}")
+    return np.tile([sensor in sensors for sensor in SENSORS], (count, 1))

@@ -1,0 +1,1 @@
+"""Self-supervised methods: each module offers `build`, `views` and `loss`."""

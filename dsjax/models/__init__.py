@@ -1,0 +1,1 @@
+"""Encoders that share one sensor-fusion stem and one output, `Features`."""

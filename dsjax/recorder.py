@@ -1,0 +1,74 @@
+"""What a run tells the world: a line of metrics.jsonl now and then, and a progress bar."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from dsjax.errors import CollapseError
+
+_log = logging.getLogger(__name__)
+
+# Projections this alike carry no information: about cosine 0.998 between any two patches.
+COLLAPSED_SPREAD = 0.05
+
+
+class Recorder:
+    """Appends metrics to a run's metrics.jsonl and shows progress on stderr.
+
+    Lines after `first_step` are of steps that an interrupted run did after its last checkpoint: they are dropped,
+    because those steps are done again.
+    """
+
+    def __init__(self, run: Path, first_step: int, last_step: int, warmup_steps: int) -> None:
+        self._path = run / "metrics.jsonl"
+        self._warmup_steps = warmup_steps
+        kept = [line for line in read_metrics(run) if line["step"] <= first_step] if self._path.exists() else []
+        self._path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"),
+            TimeElapsedColumn(), TimeRemainingColumn(),
+            console=Console(file=sys.stderr), disable=not sys.stderr.isatty(),
+        )  # fmt: skip
+        self._task = self._bar.add_task("pre-train", total=last_step, completed=first_step, told="")
+
+    def __enter__(self) -> "Recorder":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def record(self, step: int, metrics: dict[str, float]) -> None:
+        """Write one line.
+
+        Raises:
+            CollapseError: after the warm-up, the projections of different patches are the same.
+        """
+        with self._path.open("a") as file:
+            file.write(json.dumps({"step": step} | metrics) + "\n")
+        told = (
+            f"loss {metrics['loss']:.3f}, {metrics['steps_per_s']:.2f} steps/s, "
+            f"waits for input {metrics['input_wait_share']:.0%}"
+        )
+        self._bar.update(self._task, completed=step, told=told)
+        if self._bar.disable:
+            _log.info("step %d: %s", step, told)
+        if step > self._warmup_steps and metrics["projection_spread"] < COLLAPSED_SPREAD:
+            raise CollapseError(
+                f"at step {step} projections have spread {metrics['projection_spread']:.3f} (1 is healthy, limit "
+                f"{COLLAPSED_SPREAD:g}): the encoder gives every patch the same answer; lower "
+                "optimiser.learning_rate, raise batch_size or method.temperature"
+            )
+
+
+def read_metrics(run: Path) -> list[dict[str, float]]:
+    """Lines of a run's metrics.jsonl; a last line cut off by a crash is left out."""
+    lines = (run / "metrics.jsonl").read_text().split("\n")[:-1]
+    return [json.loads(line) for line in lines]
