@@ -241,7 +241,7 @@ def write_item(archive: Path, item: Mapping[str, Any]) -> Path:
         OutputExistsError: the archive has an item of this id.
         DeepSentinelError: a blob of the item is missing.
     """
-    path = archive / "items" / item["collection"] / f"{item['id']}.json"
+    path: Path = archive / "items" / item["collection"] / f"{item['id']}.json"
     if path.exists():
         raise OutputExistsError(f"archive {archive} already has an item {item['id']}; two scenes may not share an id")
     assets = {name: _with_file_facts(archive, item, asset) for name, asset in item["assets"].items()}
