@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -125,16 +126,15 @@ def read_nearest(image: Any, grid: PatchGrid, gsd_m: int) -> NDArray[Any]:
 def _pixel_indices(image: Any, grid: PatchGrid, gsd_m: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows and columns of the image's pixels that hold the grid's centres, broadcast to `y x`."""
     x_m, y_m = grid.centres_m(gsd_m)
-    to_pixel = ~image.transform
     epsg = image.crs.to_epsg()
     if epsg == grid.epsg:
-        return np.floor(to_pixel.f + to_pixel.e * y_m)[:, None].astype(int), np.floor(to_pixel.c + to_pixel.a * x_m)[
-            None
-        ].astype(int)
-    x_there, y_there = transformer(grid.epsg, epsg).transform(*np.meshgrid(x_m, y_m))
-    return np.floor(to_pixel.f + to_pixel.e * y_there).astype(int), np.floor(to_pixel.c + to_pixel.a * x_there).astype(
-        int
-    )
+        x_there, y_there = x_m[None, :], y_m[:, None]
+    else:
+        x_there, y_there = transformer(grid.epsg, epsg).transform(*np.meshgrid(x_m, y_m))
+    to_pixel = ~image.transform
+    rows = np.floor(to_pixel.e * y_there + to_pixel.f).astype(np.int64)
+    cols = np.floor(to_pixel.a * x_there + to_pixel.c).astype(np.int64)
+    return rows, cols
 
 
 def read_patch(pair: ScenePair, s2: SceneReader, s1: SceneReader) -> Patch:
@@ -176,7 +176,7 @@ def _explain(scene: Scene, name: str, source: Source, error: Exception) -> Refus
     """
     href = scene.hrefs[name].split("?", 1)[0]
     what = f"{name} of {scene.item_id} ({href})"
-    status = _probe(source.sign(href)) if href.startswith("http") else 200 if os.path.exists(href) else 404
+    status = _probe(source.sign(href)) if href.startswith("http") else 200 if Path(href).exists() else 404
     if status == 404:
         return Refused(MISSING_IMAGE, f"{what} is gone; its scene was probably replaced, search again")
     if status in (200, 206):

@@ -21,6 +21,7 @@ import tyro
 from catalog.errors import OutputExistsError
 from catalog.grid import SIDE_PX, PatchGrid, cell_at
 from catalog.mgrs import transformer, utm_epsg
+from catalog.program import main
 from ingest.errors import PlanError
 from ingest.regions import LAND, region
 
@@ -198,3 +199,7 @@ def _day(text: str) -> dt.datetime:
         return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
     except ValueError as error:
         raise PlanError(f"{text!r} is not a day; write it as 2021-04-01") from error
+
+
+if __name__ == "__main__":
+    main(Sample, run)

@@ -1,0 +1,39 @@
+"""How every program of this project starts, reports and ends."""
+
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import tyro
+
+from catalog.errors import DeepSentinelError
+
+_Options = TypeVar("_Options")
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(options: type[_Options], run: Callable[[_Options], object]) -> None:
+    """Parse the command line into `options`, then run; errors as `reported_errors` says."""
+    parsed = tyro.cli(options)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    with reported_errors():
+        run(parsed)
+
+
+@contextlib.contextmanager
+def reported_errors() -> Iterator[None]:
+    """End the process with one line on stderr for errors a user can cure, and quietly on Ctrl-C.
+
+    Exit status 2 for errors, 130 when interrupted; anything else is a bug and keeps its traceback.
+    """
+    try:
+        yield
+    except DeepSentinelError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(EXIT_ERROR) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; run the same command again to go on\n")
+        raise SystemExit(EXIT_INTERRUPTED) from None
