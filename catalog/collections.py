@@ -1,0 +1,281 @@
+"""The STAC root catalog and collections: what a corpus is, as machines and people read it."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from catalog import assets, schema
+from catalog.assets import EXTENSIONS, PARQUET_TYPE, STAC_VERSION
+from catalog.errors import CorpusError
+from catalog.stats import BandStatistics
+
+CITATION = (
+    "Kruitwagen, L. (2021). Towards DeepSentinel: An extensible corpus of labelled Sentinel-1 and -2 imagery and a "
+    "general-purpose sensor-fusion semantic embedding model. arXiv:2102.06260; first presented at the NeurIPS 2020 "
+    "workshop Tackling Climate Change with Machine Learning."
+)
+
+_TITLES = {"unlabelled": "DeepSentinel unlabelled patches", "labelled": "DeepSentinel labelled patches"}
+_PROVIDERS = [
+    {"name": "European Union, Copernicus", "roles": ["licensor", "producer"], "url": "https://www.copernicus.eu"},
+    {
+        "name": "Microsoft Planetary Computer",
+        "roles": ["processor"],
+        "url": "https://planetarycomputer.microsoft.com",
+        "description": "Radiometric terrain correction of Sentinel-1 and cloud-optimised copies of both missions",
+    },
+    {"name": "DeepSentinel", "roles": ["processor"], "description": "Pairing, co-location, labels and cataloguing"},
+]
+_SENTINEL_LICENCE = {
+    "rel": "license",
+    "href": "https://sentinels.copernicus.eu/documents/247904/690755/Sentinel_Data_Legal_Notice",
+    "title": "Legal notice on the use of Copernicus Sentinel data",
+}
+_LABEL_LICENCES = [
+    {
+        "rel": "license",
+        "href": "https://opendatacommons.org/licenses/odbl/1-0/",
+        "title": "Array osm: Open Database License, © OpenStreetMap contributors",
+    },
+    {
+        "rel": "license",
+        "href": "https://land.copernicus.eu/en/data-policy",
+        "title": "Array corine: Copernicus Land Monitoring Service data policy, European Environment Agency",
+    },
+]
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusRecord:
+    """What `corpus.json` of a build says about the corpus as a whole."""
+
+    name: str
+    """ "unlabelled" or "labelled": the folder of the collection."""
+    title: str
+    side_px: int
+    version: str
+    schema_version: str
+
+    @property
+    def collection_id(self) -> str:
+        """Id of the STAC collection."""
+        return f"deepsentinel-{self.name}"
+
+    @classmethod
+    def read(cls, root: Path) -> "CorpusRecord":
+        """Read the record of a build.
+
+        Raises:
+            CorpusError: there is none, or it was written by an incompatible version.
+        """
+        path = root / "corpus.json"
+        if not path.is_file():
+            raise CorpusError(f"{root} holds no corpus.json; give a folder that `ingest.build` has written")
+        raw = json.loads(path.read_text())
+        if raw["schema_version"] != schema.SCHEMA_VERSION:
+            raise CorpusError(
+                f"{path} has schema version {raw['schema_version']}, this software reads {schema.SCHEMA_VERSION}; "
+                "install the version that wrote it, or build again"
+            )
+        name = raw["collection"]
+        title = raw.get("title") or _TITLES.get(name, f"DeepSentinel {name} patches")
+        return cls(name, title, raw["side_px"], raw["version"], raw["schema_version"])
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Where, when and what a set of items covers; mergeable."""
+
+    patches: int
+    bbox: tuple[float, float, float, float]
+    """West, south, east, north in degrees; a set on both sides of the antimeridian spans -180..180."""
+    interval: tuple[str, str]
+    platforms: tuple[str, ...]
+    cloud_cover: tuple[float, float]
+    """Least and greatest, percent."""
+    gap_hours: tuple[float, float]
+    corine_classes: tuple[int, ...]
+    osm_classes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> "Summary":
+        """Summary of one item."""
+        properties, (west, south, east, north) = item["properties"], item["bbox"]
+        cloud, gap = properties["eo:cloud_cover"], properties["deepsentinel:gap_hours"]
+        return cls(
+            1,
+            (west, south, east, north) if west <= east else (-180.0, south, 180.0, north),
+            (properties["start_datetime"], properties["end_datetime"]),
+            tuple(sorted({properties["platform"], properties["deepsentinel:s1_platform"]})),
+            (cloud, cloud),
+            (gap, gap),
+            tuple(properties.get("deepsentinel:corine_classes", ())),
+            tuple(sorted(properties.get("deepsentinel:osm_classes", ()))),
+        )
+
+    @classmethod
+    def merge(cls, parts: Iterable["Summary"]) -> "Summary":
+        """Summary of all parts together; needs at least one."""
+        parts = list(parts)
+        wests, souths, easts, norths = zip(*(part.bbox for part in parts), strict=True)
+        return cls(
+            sum(part.patches for part in parts),
+            (min(wests), min(souths), max(easts), max(norths)),
+            (min(part.interval[0] for part in parts), max(part.interval[1] for part in parts)),
+            _union(part.platforms for part in parts),
+            _range(part.cloud_cover for part in parts),
+            _range(part.gap_hours for part in parts),
+            _union(part.corine_classes for part in parts),
+            _union(part.osm_classes for part in parts),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> "Summary":
+        """Read what `to_dict` wrote."""
+        fields: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in raw.items()}
+        return cls(**fields)
+
+
+def build_root(children: Mapping[str, str]) -> dict[str, Any]:
+    """The root catalog.
+
+    Args:
+        children: title of each collection by its folder.
+    """
+    description = (
+        "Co-located **Sentinel-1 and Sentinel-2 patches**, and labels where there are any, for self-supervised and "
+        "sensor-fusion learning. Every patch is one STAC item with its provenance and quality as properties."
+    )
+    return {
+        "type": "Catalog",
+        "id": "deepsentinel",
+        "stac_version": STAC_VERSION,
+        "title": "DeepSentinel",
+        "description": description,
+        "links": [
+            link("root", "./catalog.json", "DeepSentinel"),
+            *(link("child", f"./{folder}/collection.json", title) for folder, title in sorted(children.items())),
+        ],
+    }
+
+
+def build_collection(
+    record: CorpusRecord,
+    arrays: Sequence[str],
+    shards: Sequence[int],
+    summary: Summary,
+    statistics: BandStatistics,
+    fingerprint: str,
+) -> dict[str, Any]:
+    """The collection of one corpus.
+
+    Args:
+        arrays: pixel arrays that every shard holds.
+        shards: numbers of the published shards.
+        fingerprint: changes when any shard does.
+    """
+    names = ("eo", "raster", "zarr", "datacube", "classification", "version", "scientific")
+    labelled = any(schema.BY_NAME[name].is_label for name in arrays)
+    return {
+        "type": "Collection",
+        "id": record.collection_id,
+        "stac_version": STAC_VERSION,
+        "stac_extensions": [EXTENSIONS[name] for name in names],
+        "title": record.title,
+        "description": _description(record, labelled),
+        "keywords": ["sentinel-1", "sentinel-2", "zarr", "machine learning"]
+        + (["CORINE", "OpenStreetMap"] if labelled else []),
+        "license": "other",
+        "providers": _PROVIDERS,
+        "extent": {"spatial": {"bbox": [list(summary.bbox)]}, "temporal": {"interval": [list(summary.interval)]}},
+        "summaries": _summaries(summary),
+        "version": record.version,
+        "sci:citation": CITATION,
+        "cube:dimensions": assets.dimensions(record.side_px),
+        "cube:variables": assets.variables(arrays),
+        "item_assets": assets.item_assets(arrays, statistics),
+        "assets": _assets(summary.patches),
+        "links": _links(record, shards, labelled),
+        "deepsentinel:schema_version": record.schema_version,
+        "deepsentinel:side_px": record.side_px,
+        "deepsentinel:arrays": list(arrays),
+        "deepsentinel:fingerprint": fingerprint,
+    }
+
+
+def link(rel: str, href: str, title: str | None = None, type_: str = "application/json") -> dict[str, str]:
+    """A STAC link."""
+    return {"rel": rel, "href": href, "type": type_} | ({"title": title} if title else {})
+
+
+def _description(record: CorpusRecord, labelled: bool) -> str:
+    text = (
+        f"Sentinel-1 gamma0 (VV, VH, terrain corrected) and Sentinel-2 Level-2A reflectance (12 bands) of "
+        f"{record.side_px} x {record.side_px} pixels at 10 m, acquired within days of each other, at native "
+        "resolution on Sentinel-2's own lattice. Times, platform and orbit of an item are those of its Sentinel-2 "
+        "scene; `deepsentinel:s1_*` describes the Sentinel-1 scene. Many patches share one Zarr group: open an item "
+        'with `xarray.open_zarr(item.assets["data"].href).sel(patch=item.id)`. '
+        "Contains modified Copernicus Sentinel data."
+    )
+    if labelled:
+        text += (
+            " Labels: CORINE Land Cover 2018 (European Union, Copernicus Land Monitoring Service, European "
+            "Environment Agency) and OpenStreetMap (© OpenStreetMap contributors, ODbL)."
+        )
+    return text
+
+
+def _summaries(summary: Summary) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "platform": list(summary.platforms),
+        "instruments": ["c-sar", "msi"],
+        "gsd": [10],
+        "eo:cloud_cover": dict(zip(("minimum", "maximum"), summary.cloud_cover, strict=True)),
+        "deepsentinel:gap_hours": dict(zip(("minimum", "maximum"), summary.gap_hours, strict=True)),
+        "deepsentinel:corine_classes": list(summary.corine_classes),
+        "deepsentinel:osm_classes": list(summary.osm_classes),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _assets(patches: int) -> dict[str, Any]:
+    return {
+        "items": {
+            "href": "./items.parquet",
+            "type": PARQUET_TYPE,
+            "title": f"All {patches:,} items as stac-geoparquet",
+            "roles": ["collection-mirror"],
+        },
+        "statistics": {
+            "href": "./statistics.json",
+            "type": "application/json",
+            "title": "Moments of every band and pixels of every class",
+            "roles": ["metadata"],
+        },
+    }
+
+
+def _links(record: CorpusRecord, shards: Sequence[int], labelled: bool) -> list[dict[str, str]]:
+    return [
+        link("root", "../catalog.json", "DeepSentinel"),
+        link("parent", "../catalog.json", "DeepSentinel"),
+        *(link("child", f"./shard-{shard:06d}/catalog.json", f"Shard {shard:06d}") for shard in shards),
+        _SENTINEL_LICENCE,
+        *(_LABEL_LICENCES if labelled else []),
+        link("cite-as", "https://arxiv.org/abs/2102.06260", "Towards DeepSentinel", "text/html"),
+    ]
+
+
+def _union(parts: Iterable[Iterable[Any]]) -> tuple[Any, ...]:
+    return tuple(sorted({value for part in parts for value in part}))
+
+
+def _range(parts: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    lows, highs = zip(*parts, strict=True)
+    return min(lows), max(highs)

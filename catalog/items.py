@@ -1,0 +1,223 @@
+"""One STAC item a patch: where it lies, when it was seen, what was measured on it, and how to open its pixels."""
+
+import datetime as dt
+from collections.abc import Mapping
+from posixpath import join, normpath
+from typing import Any
+
+import shapely
+import shapely.affinity
+
+from catalog.assets import DATA, EXTENSIONS, OVERVIEW, STAC_VERSION, THUMBNAIL, ZARR_TYPE
+from catalog.collections import CorpusRecord, link
+from catalog.grid import PatchGrid
+from catalog.labels import OSM_BY_NAME
+from catalog.patch import Provenance, format_time, parse_time
+from catalog.stats import BandStatistics
+
+_DEGREE_DIGITS = 7  # 1 cm
+
+
+def build_item(
+    provenance: Provenance, record: CorpusRecord, shard: int, row: int, statistics: BandStatistics
+) -> dict[str, Any]:
+    """The STAC item of the patch in row `row` of shard `shard`, with links relative to `shard-NNNNNN/`.
+
+    It holds nothing but what the patch decides: equal patches give equal items.
+
+    Args:
+        statistics: of this one patch; its label counts become properties.
+    """
+    geometry, bbox = geometry_of(provenance.grid)
+    return {
+        "type": "Feature",
+        "stac_version": STAC_VERSION,
+        "stac_extensions": _extensions(provenance),
+        "id": provenance.patch_id,
+        "collection": record.collection_id,
+        "geometry": geometry,
+        "bbox": bbox,
+        "properties": {
+            **_common(provenance, record),
+            **_place(provenance.grid),
+            **_sensors(provenance),
+            **_quality(provenance),
+            **_labels(statistics, provenance.grid.side_px**2),
+            "deepsentinel:shard": shard,
+            "deepsentinel:index": row,
+            "cube:dimensions": {
+                "patch": {
+                    "type": "patch",
+                    "values": [provenance.patch_id],
+                    "description": "select this item with .sel(patch=item.id)",
+                }
+            },
+        },
+        "links": _links(provenance, record, shard),
+        "assets": _assets(provenance.patch_id, shard),
+    }
+
+
+def geometry_of(grid: PatchGrid) -> tuple[dict[str, Any], list[float]]:
+    """GeoJSON geometry and bbox of a grid, in -180..180 degrees.
+
+    A patch across the antimeridian becomes a MultiPolygon cut there, and its bbox has west > east (RFC 7946,
+    sections 3.1.9 and 5.2).
+    """
+    outline = shapely.Polygon(grid.footprint())
+    parts = [
+        shapely.affinity.translate(outline & shapely.box(west, -90, west + 360, 90), xoff=-180 - west)
+        for west in (-540.0, -180.0, 180.0)
+    ]
+    parts = [_counter_clockwise(part) for part in parts if not part.is_empty and part.area > 0]
+    rings = [[[list(corner) for corner in part.exterior.coords]] for part in parts]
+    west, south, east, north = outline.bounds
+    west, east = ((lon + 180) % 360 - 180 if abs(lon) > 180 else lon for lon in (west, east))
+    bbox = [round(value, _DEGREE_DIGITS) for value in (west, south, east, north)]
+    if len(parts) == 1:
+        return {"type": "Polygon", "coordinates": rings[0]}, bbox
+    return {"type": "MultiPolygon", "coordinates": rings}, bbox
+
+
+def rebase(item: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """The same item with its relative hrefs turned from `folder` to the folder above it."""
+    links = [{**entry, "href": _rebase(entry["href"], folder)} for entry in item["links"]]
+    assets = {name: {**asset, "href": _rebase(asset["href"], folder)} for name, asset in item["assets"].items()}
+    return {**item, "links": links, "assets": assets}
+
+
+def shard_folder(shard: int) -> str:
+    """Folder of a shard's items, inside the collection's."""
+    return f"shard-{shard:06d}"
+
+
+def preview_hrefs(patch_id: str, shard: int) -> dict[str, str]:
+    """Hrefs of a patch's pictures by asset name, relative to the collection."""
+    stem = f"previews/{shard:06d}/{patch_id}"
+    return {"thumbnail": f"{stem}-rgb.webp", "overview": f"{stem}-sar.webp"}
+
+
+def _counter_clockwise(part: shapely.Polygon) -> shapely.Polygon:
+    rounded = shapely.transform(part, lambda corners: corners.round(_DEGREE_DIGITS))
+    return shapely.geometry.polygon.orient(rounded, 1.0)
+
+
+def _rebase(href: str, folder: str) -> str:
+    if "://" in href:
+        return href
+    moved = normpath(join(folder, href))
+    return moved if moved.startswith("..") else f"./{moved}"
+
+
+def _extensions(provenance: Provenance) -> list[str]:
+    names = ["projection", "eo", "sar", "sat", "grid", "zarr", "datacube", "version"]
+    if provenance.s2["orbit_state"] is None and provenance.s2["relative_orbit"] is None:
+        names.remove("sat")
+    return [EXTENSIONS[name] for name in names]
+
+
+def _common(provenance: Provenance, record: CorpusRecord) -> dict[str, Any]:
+    optical, radar = (parse_time(source["acquired"]) for source in (provenance.s2, provenance.s1))
+    tile, cloud = provenance.grid.tile, 100 * provenance.quality.cloud_share
+    return {
+        "title": f"{tile} {optical:%Y-%m-%d}, radar {_hours(provenance.gap):+.1f} h, cloud {cloud:.0f} %",
+        "datetime": format_time(optical),
+        "start_datetime": format_time(min(optical, radar)),
+        "end_datetime": format_time(max(optical, radar)),
+        "platform": provenance.s2["platform"].lower(),
+        "constellation": "sentinel-2",
+        "instruments": ["c-sar", "msi"],
+        "gsd": 10,
+        "version": record.version,
+    }
+
+
+def _place(grid: PatchGrid) -> dict[str, Any]:
+    return {
+        "proj:code": f"EPSG:{grid.epsg}",
+        "proj:shape": [grid.side_px, grid.side_px],
+        "proj:transform": list(grid.transform),
+        "proj:bbox": [float(edge) for edge in grid.bounds_m],
+        "grid:code": f"MGRS-{grid.tile}",
+    }
+
+
+def _sensors(provenance: Provenance) -> dict[str, Any]:
+    s1, s2 = provenance.s1, provenance.s2
+    found = {
+        "sar:instrument_mode": "IW",
+        "sar:frequency_band": "C",
+        "sar:polarizations": ["VV", "VH"],
+        "sat:orbit_state": s2["orbit_state"],
+        "sat:relative_orbit": s2["relative_orbit"],
+        "deepsentinel:s1_item_id": s1["item_id"],
+        "deepsentinel:s1_platform": s1["platform"].lower(),
+        "deepsentinel:s1_datetime": format_time(parse_time(s1["acquired"])),
+        "deepsentinel:s1_orbit_state": s1["orbit_state"],
+        "deepsentinel:s1_relative_orbit": s1["relative_orbit"],
+        "deepsentinel:s2_item_id": s2["item_id"],
+        "deepsentinel:s2_orbit_state": s2["orbit_state"],
+        "deepsentinel:s2_relative_orbit": s2["relative_orbit"],
+        "deepsentinel:s2_baseline": s2["baseline"],
+        "deepsentinel:s2_scene_cloud_cover": s2["cloud_cover"],
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _quality(provenance: Provenance) -> dict[str, Any]:
+    quality = provenance.quality
+    return {
+        "eo:cloud_cover": round(100 * quality.cloud_share, 4),
+        "eo:snow_cover": round(100 * quality.snow_share, 4),
+        "deepsentinel:gap_hours": _hours(provenance.gap),
+        "deepsentinel:boa_offset_applied": quality.boa_offset_applied,
+        "deepsentinel:s1_zone_changed": quality.s1_zone_changed,
+        "deepsentinel:s1_valid_share": round(quality.s1_valid_share, 6),
+        "deepsentinel:s2_valid_share": round(quality.s2_valid_share, 6),
+        "deepsentinel:cloud_share": round(quality.cloud_share, 6),
+        "deepsentinel:shadow_share": round(quality.shadow_share, 6),
+        "deepsentinel:snow_share": round(quality.snow_share, 6),
+    }
+
+
+def _labels(statistics: BandStatistics, pixels: int) -> dict[str, Any]:
+    """Classes that occur in the patch; nothing for a patch without labels."""
+    if not statistics.corine and not statistics.osm:
+        return {}
+    known = {code: count for code, count in statistics.corine.items() if code}
+    found: dict[str, Any] = {
+        "deepsentinel:corine_classes": sorted(known),
+        "deepsentinel:corine_known_share": round(sum(known.values()) / pixels, 6),
+        "deepsentinel:osm_classes": sorted(statistics.osm, key=lambda name: OSM_BY_NAME[name].bit),
+    }
+    if known:  # the smaller code wins a tie, so that the answer depends on no order
+        found["deepsentinel:corine_majority"] = min(known, key=lambda code: (-known[code], code))
+    return found
+
+
+def _links(provenance: Provenance, record: CorpusRecord, shard: int) -> list[dict[str, str]]:
+    sources = (("Sentinel-2", provenance.s2), ("Sentinel-1", provenance.s1))
+    return [
+        link("root", "../../catalog.json", "DeepSentinel"),
+        link("parent", "./catalog.json", f"Shard {shard:06d}"),
+        link("collection", "../collection.json", record.title),
+        link("store", f"../shards/{shard:06d}.zarr", "Zarr store", ZARR_TYPE),
+        *(
+            link("derived_from", source["item_href"], f"{sensor} scene {source['item_id']}", "application/geo+json")
+            for sensor, source in sources
+            if source["item_href"]
+        ),
+    ]
+
+
+def _assets(patch_id: str, shard: int) -> dict[str, Any]:
+    pictures = preview_hrefs(patch_id, shard)
+    return {
+        "data": {"href": f"../shards/{shard:06d}.zarr", **DATA},
+        "thumbnail": {"href": f"../{pictures['thumbnail']}", **THUMBNAIL},
+        "overview": {"href": f"../{pictures['overview']}", **OVERVIEW},
+    }
+
+
+def _hours(gap: dt.timedelta) -> float:
+    return round(gap / dt.timedelta(hours=1), 4)

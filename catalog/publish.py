@@ -1,0 +1,272 @@
+"""Publish builds as one self-contained STAC catalog.
+
+    python -m catalog.publish BUILD [BUILD ...] DEST
+
+Each build becomes DEST/unlabelled or DEST/labelled: collection.json, items.parquet (the index), statistics.json,
+shards/ (hard links, or copies on another disk), shard-NNNNNN/ (one JSON item a patch) and previews/. Publishing
+again after more shards were built does the work of the new shards only; the files that readers start from are
+replaced last, each in one step, so a reader sees the old state or the new one.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from catalog import preview
+from catalog.assets import EXTENSIONS, STAC_VERSION, ZARR_TYPE
+from catalog.collections import CorpusRecord, Summary, build_collection, build_root, link
+from catalog.errors import CorpusError, DeepSentinelError, OutputExistsError
+from catalog.index import write_index
+from catalog.items import build_item, preview_hrefs, rebase, shard_folder
+from catalog.patches import ShardPatches
+from catalog.shard import ShardRef, list_shards, shard_path, shard_ref
+from catalog.stats import BandStatistics, merge_all
+
+_ITEMS_VERSION = 1  # raise it when items or previews change, so that published shards are made again
+_SHA256_MULTIHASH = "1220"  # multihash code of sha2-256 and its length, as file:checksum wants
+
+
+@dataclass(frozen=True)
+class Publish:
+    """Publish builds as one self-contained STAC catalog."""
+
+    paths: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders that ingest has written, then the folder to publish to."""
+    workers: int = 0
+    """Threads that draw previews; 0 is one a core."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedShard:
+    """What publishing one shard found out, kept beside its items so that it is done once."""
+
+    record: CorpusRecord
+    ref: ShardRef
+    arrays: tuple[str, ...]
+    summary: Summary
+    statistics: BandStatistics
+
+    def to_json(self) -> str:
+        """Equal shards give equal bytes."""
+        fields = {
+            "items_version": _ITEMS_VERSION,
+            "record": asdict(self.record),
+            "ref": asdict(self.ref),
+            "arrays": list(self.arrays),
+            "summary": self.summary.to_dict(),
+            "statistics": json.loads(self.statistics.to_json()),
+        }
+        return json.dumps(fields, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "PublishedShard | None":
+        """Read what `to_json` wrote; None when other software wrote it."""
+        raw = json.loads(text)
+        if raw["items_version"] != _ITEMS_VERSION:
+            return None
+        return cls(
+            CorpusRecord(**raw["record"]),
+            ShardRef(**raw["ref"]),
+            tuple(raw["arrays"]),
+            Summary.from_dict(raw["summary"]),
+            BandStatistics.from_json(json.dumps(raw["statistics"])),
+        )
+
+
+def publish(builds: Sequence[Path], dest: Path, *, workers: int = 0, show_progress: bool = False) -> None:
+    """Publish builds under `dest`.
+
+    Raises:
+        CorpusError: a build is missing, empty, or two builds are one collection.
+        OutputExistsError: `dest` holds another shard of the same number.
+    """
+    records = {build: CorpusRecord.read(build) for build in builds}
+    if len({record.name for record in records.values()}) < len(builds):
+        raise CorpusError(f"builds {', '.join(map(str, builds))} hold one collection twice; publish one of each kind")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    progress = Progress(*columns, console=Console(stderr=True), disable=not show_progress)
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool, progress:
+        for build, record in records.items():
+            _publish_collection(build, dest / record.name, record, pool, progress)
+    _publish_root(dest)
+
+
+def _publish_collection(build: Path, folder: Path, record: CorpusRecord, pool: Executor, progress: Progress) -> None:
+    shards = list_shards(build)
+    if not shards:
+        raise CorpusError(f"{build} holds no committed shard; run the build first")
+    task = progress.add_task(f"publish {record.name}, shards", total=len(shards))
+    published = []
+    for shard in shards:
+        _link_shard(build, folder, shard)
+        published.append(_published(folder, shard, record) or _publish_shard(folder, shard, record, pool))
+        progress.advance(task)
+    if len({part.arrays for part in published}) > 1:
+        raise CorpusError(f"shards of {build} hold different arrays; build labelled and unlabelled corpora apart")
+    _finish_collection(folder, shards, published)
+
+
+def _finish_collection(folder: Path, shards: Sequence[int], published: Sequence[PublishedShard]) -> None:
+    """Replace what readers start from, collection.json last."""
+    statistics = merge_all(part.statistics for part in published)
+    collection = build_collection(
+        published[0].record,
+        published[0].arrays,
+        shards,
+        Summary.merge(part.summary for part in published),
+        statistics,
+        hashlib.sha256("".join(part.ref.sha256 for part in published).encode()).hexdigest(),
+    )
+    _replace(folder / "statistics.json", statistics.to_json())
+    write_index(folder / "items.parquet", _read_items(folder, shards), collection)
+    _replace(folder / "collection.json", json.dumps(collection, indent=2) + "\n")
+
+
+def _publish_root(dest: Path) -> None:
+    titles = {path.parent.name: json.loads(path.read_text())["title"] for path in dest.glob("*/collection.json")}
+    _replace(dest / "catalog.json", json.dumps(build_root(titles), indent=2) + "\n")
+
+
+def _published(folder: Path, shard: int, record: CorpusRecord) -> PublishedShard | None:
+    """What is already published of a shard; None where its items must be made (again).
+
+    Shards are written once, so equal size is enough here; `catalog.validate` compares checksums.
+    """
+    path = folder / shard_folder(shard) / "shard.json"
+    found = PublishedShard.from_json(path.read_text()) if path.is_file() else None
+    if found is None or found.record != record or found.ref.nbytes != _nbytes(shard_path(folder, shard)):
+        return None
+    return found
+
+
+def _publish_shard(folder: Path, shard: int, record: CorpusRecord, pool: Executor) -> PublishedShard:
+    """Write previews and items of a shard; shard.json last, as the mark that all of it is there."""
+    ref, patches = shard_ref(folder, shard), ShardPatches(folder, shard)
+    (folder / shard_folder(shard)).mkdir(parents=True, exist_ok=True)
+    (folder / "previews" / f"{shard:06d}").mkdir(parents=True, exist_ok=True)
+    publish_patch = functools.partial(_publish_patch, patches, folder, shard, record)
+    items, statistics = zip(*pool.map(publish_patch, range(len(patches))), strict=True)
+    published = PublishedShard(
+        record, ref, patches.arrays, Summary.merge(map(Summary.of, items)), merge_all(statistics)
+    )
+    subcatalog = _build_subcatalog(shard, ref, record, items)
+    _replace(folder / shard_folder(shard) / "catalog.json", json.dumps(subcatalog, indent=2) + "\n")
+    _replace(folder / shard_folder(shard) / "shard.json", published.to_json())
+    return published
+
+
+def _publish_patch(
+    patches: ShardPatches, folder: Path, shard: int, record: CorpusRecord, row: int
+) -> tuple[dict[str, Any], BandStatistics]:
+    patch = patches[row]
+    statistics = BandStatistics.of(patch)
+    item = build_item(patch.provenance, record, shard, row, statistics)
+    hrefs = preview_hrefs(patch.patch_id, shard)
+    (folder / hrefs["thumbnail"]).write_bytes(preview.encode_webp(preview.rgb(patch)))
+    (folder / hrefs["overview"]).write_bytes(preview.encode_webp(preview.sar(patch)))
+    (folder / shard_folder(shard) / f"{patch.patch_id}.json").write_text(json.dumps(item, separators=(",", ":")))
+    return item, statistics
+
+
+def _build_subcatalog(
+    shard: int, ref: ShardRef, record: CorpusRecord, items: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    checksum = {"file:checksum": _SHA256_MULTIHASH + ref.sha256, "file:size": ref.nbytes}
+    return {
+        "type": "Catalog",
+        "id": f"{record.collection_id}-{shard_folder(shard)}",
+        "stac_version": STAC_VERSION,
+        "stac_extensions": [EXTENSIONS["file"]],
+        "title": f"Shard {shard:06d}",
+        "description": f"The {len(items)} patches of one Zarr group. Its checksum is the SHA-256 over path, size and "
+        "bytes of its files in sorted order.",
+        "links": [
+            link("root", "../../catalog.json", "DeepSentinel"),
+            link("parent", "../collection.json", record.title),
+            link("store", f"../shards/{shard:06d}.zarr", "Zarr store", ZARR_TYPE) | checksum,
+            *(
+                link("item", f"./{item['id']}.json", item["properties"]["title"], "application/geo+json")
+                for item in items
+            ),
+        ],
+    }
+
+
+def _read_items(folder: Path, shards: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """Published items in the order of shards and rows, hrefs relative to the collection."""
+    for shard in shards:
+        place = folder / shard_folder(shard)
+        links = json.loads((place / "catalog.json").read_text())["links"]
+        for entry in links:
+            if entry["rel"] == "item":
+                yield rebase(json.loads((place / entry["href"]).read_text()), place.name)
+
+
+def _link_shard(build: Path, folder: Path, shard: int) -> None:
+    """Bring a shard to where it is published: by hard links, or by copies on another disk."""
+    source, final = shard_path(build, shard), shard_path(folder, shard)
+    if final.exists():
+        if not final.samefile(source) and _nbytes(final) != _nbytes(source):
+            raise OutputExistsError(f"{final} is another shard than {source}; publish to a new folder")
+        return
+    final.parent.mkdir(parents=True, exist_ok=True)
+    aside = final.with_name(f".{final.name}.{os.getpid()}")
+    try:
+        shutil.copytree(source, aside, copy_function=_link_or_copy)
+        aside.rename(final)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or a file system without hard links
+        shutil.copy2(source, target)
+
+
+def _nbytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a text file in one step for its readers."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text)
+    aside.replace(path)
+
+
+def run(config: Publish) -> int:
+    """Run the program; its exit status."""
+    console = Console(stderr=True)
+    if len(config.paths) < 2:
+        console.print("catalog.publish: give at least one build and the folder to publish to", style="red")
+        return 2
+    *builds, dest = config.paths
+    try:
+        publish(builds, dest, workers=config.workers, show_progress=True)
+    except DeepSentinelError as error:
+        console.print(f"catalog.publish: {error}", style="red", markup=False, soft_wrap=True)
+        return 2
+    console.print(f"published {dest / 'catalog.json'}", soft_wrap=True)
+    return 0
+
+
+def main() -> None:
+    """Parse, then run."""
+    raise SystemExit(run(tyro.cli(Publish)))
+
+
+if __name__ == "__main__":
+    main()
