@@ -130,5 +130,5 @@ class Corpus(Sequence[Patch]):
         return batch
 
     def _reader(self, shard: int) -> ShardReader:
-        # dict.setdefault is atomic: two threads may make a reader, one is kept, and an unused one holds no file.
+        # dict.setdefault is atomic: two threads may make a reader, one is kept.
         return self._readers.get(shard) or self._readers.setdefault(shard, ShardReader(shard_path(self.root, shard)))

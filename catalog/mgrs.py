@@ -51,7 +51,8 @@ def utm_epsg(lon_deg: ArrayLike, lat_deg: ArrayLike) -> NDArray[np.int32]:
 
 def tile_of(epsg: int, x_m: float, y_m: float) -> str:
     """Name of the Sentinel-2 tile whose 100 km square holds a UTM point, such as "33UUU"."""
-    return _square_name(epsg, int(x_m // SQUARE_M), int(y_m // SQUARE_M))
+    last_row = 99  # a point on the equator, seen from the south, has y = 10,000 km
+    return _square_name(epsg, int(x_m // SQUARE_M), min(int(y_m // SQUARE_M), last_row))
 
 
 @functools.lru_cache(maxsize=100_000)

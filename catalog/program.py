@@ -17,10 +17,16 @@ EXIT_INTERRUPTED = 130
 
 def main(options: type[_Options], run: Callable[[_Options], object]) -> None:
     """Parse the command line into `options`, then run; errors as `reported_errors` says."""
-    parsed = tyro.cli(options)
+    parsed = tyro.cli(options, prog=program_name())
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     with reported_errors():
         run(parsed)
+
+
+def program_name() -> str:
+    """What the user typed to start this program: `deepsentinel WORD`, or `python -m package.program`."""
+    spec = sys.modules["__main__"].__spec__
+    return sys.argv[0] if spec is None or sys.argv[0].startswith("deepsentinel") else f"python -m {spec.name}"
 
 
 @contextlib.contextmanager

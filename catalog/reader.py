@@ -29,7 +29,7 @@ blosc.use_threads = False  # callers read in threads of their own; blosc's globa
 
 
 class ShardReader:
-    """One shard, open for reading. Safe to use from many threads; holds one descriptor an array used."""
+    """One shard. Safe to use from many threads; holds chunk indices in memory, and no file open between reads."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -51,35 +51,28 @@ class ShardReader:
                 self._arrays[name] = _ArrayReader(self.path, name)
             return self._arrays[name]
 
-    def close(self) -> None:
-        """Release the descriptors."""
-        for array in self._arrays.values():
-            array.close()
-        self._arrays.clear()
-
 
 class _ArrayReader:
     def __init__(self, path: Path, name: str) -> None:
         self.where = f"{path}/{name}"
-        self._descriptor: int | None = None
         meta = _metadata(path / name)
         self.rows = int(meta["shape"][0])
         self.shape = tuple(meta["shape"][1:])
         self.dtype = np.dtype(meta["data_type"])
         self.fill_value = meta["fill_value"]
         self._fallback = None if _is_known_layout(meta) else open_array(path, name)
-        if self._fallback is None:
-            self._open(path / name / "c" / "/".join("0" * len(meta["shape"])))
+        self._file = path / name / "c" / "/".join("0" * len(meta["shape"]))
+        self._index = self._read_index() if self._fallback is None else np.empty((0, 2), np.uint64)
 
-    def _open(self, file: Path) -> None:
+    def _read_index(self) -> NDArray[np.uint64]:
+        """Offset and length of every row's chunk: the last bytes of the shard file."""
+        if not self._file.exists():  # every chunk holds only the fill value
+            return np.full((self.rows, 2), _EMPTY)
         nbytes = self.rows * 16
-        if not file.exists():  # every chunk holds only the fill value
-            self._index = np.full((self.rows, 2), _EMPTY)
-            return
-        self._descriptor = os.open(file, os.O_RDONLY)
-        start = max(0, file.stat().st_size - nbytes - _CRC_BYTES)
-        index = _read_checked(self._descriptor, start, nbytes, f"the chunk index of {self.where}")
-        self._index = np.frombuffer(index, "<u8").reshape(self.rows, 2)
+        with self._file.open("rb") as stream:
+            start = max(0, self._file.stat().st_size - nbytes - _CRC_BYTES)
+            index = _read_checked(stream.fileno(), start, nbytes, f"the chunk index of {self.where}")
+        return np.frombuffer(index, "<u8").reshape(self.rows, 2)
 
     def read_into(self, row: int, out: NDArray[Any]) -> None:
         if not 0 <= row < self.rows:
@@ -90,16 +83,15 @@ class _ArrayReader:
             out[...] = self._fallback[row]
             return
         offset, nbytes = self._index[row]
-        if offset == _EMPTY or self._descriptor is None:
+        if offset == _EMPTY:
             out[...] = self.fill_value
             return
-        body = int(nbytes) - _CRC_BYTES
-        blosc.decompress(_read_checked(self._descriptor, int(offset), body, f"row {row} of {self.where}"), out)
-
-    def close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        descriptor = os.open(self._file, os.O_RDONLY)
+        try:
+            chunk = _read_checked(descriptor, int(offset), int(nbytes) - _CRC_BYTES, f"row {row} of {self.where}")
+        finally:
+            os.close(descriptor)
+        blosc.decompress(chunk, out)
 
 
 def _read_checked(descriptor: int, offset: int, nbytes: int, what: str) -> bytes:

@@ -79,11 +79,11 @@ def _features(pbf: Path) -> Iterator[tuple[int, bytes]]:
         task = progress.add_task("osm", total=None)
         for thing in reader:
             tags = {tag.k: tag.v for tag in thing.tags}
-            if thing.is_way() and (bits := osm_bits(_line_tags(tags))):
+            if isinstance(thing, osmium.osm.Way) and (bits := osm_bits(_line_tags(tags))):
                 yield bits, bytes.fromhex(wkb.create_linestring(thing))
-            elif thing.is_area() and (bits := osm_bits(_area_tags(tags))):
+            elif isinstance(thing, osmium.osm.Area) and (bits := osm_bits(_area_tags(tags))):
                 yield bits, bytes.fromhex(wkb.create_multipolygon(thing))
-            elif thing.is_node() and (bits := osm_bits(tags)):
+            elif isinstance(thing, osmium.osm.Node) and (bits := osm_bits(tags)):
                 yield bits, bytes.fromhex(wkb.create_point(thing))
             progress.advance(task)
 
