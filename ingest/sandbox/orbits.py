@@ -9,9 +9,10 @@ import datetime as dt
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 Platform = Literal["S1A", "S1B", "S1C", "S2A", "S2B"]
+_Known = TypeVar("_Known", Literal["S1A", "S1B"], Literal["S2A", "S2B"])
 
 # Orbits of one repeat cycle and its length in days (ESA mission pages); C of Sentinel-1 flies the orbit of A and B.
 _CYCLE: dict[str, tuple[int, int]] = {"S1": (175, 12), "S2": (143, 10)}
@@ -52,14 +53,14 @@ def absolute_orbit(platform: Platform, time: dt.datetime, lat_deg: float, *, asc
 
 
 def likeliest_platform(
-    platforms: Sequence[Platform], time: dt.datetime, lat_deg: float, *, ascending: bool = False
-) -> Platform:
+    platforms: Sequence[_Known], time: dt.datetime, lat_deg: float, *, ascending: bool = False
+) -> _Known:
     """The satellite whose orbit crosses this latitude nearest to this time.
 
     Two satellites of a mission are half an orbit (some 50 minutes) apart, so times good to ten minutes suffice.
     """
 
-    def misfit(platform: Platform) -> float:
+    def misfit(platform: _Known) -> float:
         orbits = _orbits_since_launch(platform, time, lat_deg, ascending)
         return abs(orbits - round(orbits))
 
