@@ -78,15 +78,8 @@ def test_a_flipped_byte_is_noticed_when_its_patch_is_read(tmp_path, patches):
     data[len(data) // 3] ^= 1
     file.write_bytes(data)
     reader = ShardReader(shard_path(tmp_path, 0))
-    out = np.empty((4, 32, 32), "uint16")
-    damaged = 0
-    for row in range(5):
-        try:
-            reader.read_into("s2_10m", row, out)
-        except ChecksumError as error:
-            damaged += 1
-            assert f"row {row} of" in str(error)
-    assert damaged == 1
+    messages = [_read_error(reader, row) for row in range(5)]
+    assert [message.split(" of ")[0] for message in messages if message] == [f"row {messages.index(max(messages))}"]
     assert shard_ref(tmp_path, 0).sha256 != before.sha256
 
 
@@ -130,3 +123,11 @@ def test_provenance_survives_json(patches):
     provenance = patches[0].provenance
     assert type(provenance).from_json(provenance.to_json()) == provenance
     assert set(NAMES) == set(schema.arrays_of(patches[0]))
+
+
+def _read_error(reader, row):
+    try:
+        reader.read_into("s2_10m", row, np.empty((4, 32, 32), "uint16"))
+    except ChecksumError as error:
+        return str(error)
+    return ""
