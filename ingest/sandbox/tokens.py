@@ -14,7 +14,7 @@ import uuid
 from typing import Literal
 from urllib.parse import parse_qs, urlencode
 
-TTL_S = 2700  # anonymous tokens of the Planetary Computer live 45 minutes
+TTL_S = 2700.0  # anonymous tokens of the Planetary Computer live 45 minutes
 _BACKDATED = dt.timedelta(hours=24)  # and start a day ago (PlanetaryComputer issue 463)
 _VERSION = "2021-06-08"
 
