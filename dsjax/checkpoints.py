@@ -158,7 +158,7 @@ def load_encoder(run: Path) -> TrainedEncoder:
         CheckpointError: the folder is no run, or holds no checkpoint.
     """
     config = read_config(run)
-    graphdef, params, stats = split_model(SimCLR(config, rngs=nnx.Rngs(config.seed)))
+    graphdef, params, stats = split_model(nnx.eval_shape(lambda: SimCLR(config, rngs=nnx.Rngs(config.seed))))
     with checkpoint_manager(run, config.keep) as manager:
         saved_params, saved_stats = _restore_weights(manager, params, stats)
     model = nnx.merge(graphdef, saved_params, saved_stats)
@@ -169,7 +169,12 @@ def _restore_weights(manager: ocp.CheckpointManager, params: Any, stats: Any) ->
     step = manager.latest_step()
     if step is None:
         raise CheckpointError(f"{manager.directory} holds no checkpoint; train the run first")
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, {"params": params, "stats": stats})
-    weights = ocp.args.PyTreeRestore(abstract, partial_restore=True)
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    abstract = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), {"params": params, "stats": stats}
+    )
+    weights = ocp.args.PyTreeRestore(
+        abstract, restore_args=ocp.checkpoint_utils.construct_restore_args(abstract), partial_restore=True
+    )
     restored = manager.restore(step, args=ocp.args.Composite(state=weights))["state"]
     return restored["params"], restored["stats"]

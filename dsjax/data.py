@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 from numpy.typing import NDArray
 
@@ -71,35 +72,45 @@ class Normalisation:
         )
 
 
-def cut(pixels: NDArray[Any], tops_px: NDArray[np.intp], lefts_px: NDArray[np.intp], side_px: int) -> NDArray[Any]:
-    """Cut a square from each image and put bands last: `batch band y x` to `batch y x band`, here and nowhere else."""
-    out = np.empty((len(pixels), side_px, side_px, pixels.shape[1]), pixels.dtype)
-    for square, image, top, left in zip(out, pixels, tops_px, lefts_px, strict=True):
-        square[...] = image[:, top : top + side_px, left : left + side_px].transpose(1, 2, 0)
+class Squares(NamedTuple):
+    """Which squares to cut from which patches of a batch, in 10 m pixels, even so that no 20 m pixel is split."""
+
+    patches: NDArray[np.intp]
+    """Index into the batch."""
+    tops_px: NDArray[np.intp]
+    lefts_px: NDArray[np.intp]
+    side_px: int
+
+    def at(self, gsd_m: int) -> "Squares":
+        """The same ground in pixels of another size."""
+        shrink = gsd_m // 10
+        return Squares(self.patches, self.tops_px // shrink, self.lefts_px // shrink, self.side_px // shrink)
+
+
+def cut(pixels: NDArray[Any], squares: Squares) -> NDArray[Any]:
+    """Cut squares and put bands last: `batch band y x` to `batch y x band`, here and nowhere else."""
+    side = squares.side_px
+    out = np.empty((len(squares.patches), side, side, pixels.shape[1]), pixels.dtype)
+    corners = zip(squares.patches, squares.tops_px, squares.lefts_px, strict=True)
+    for square, (patch, top, left) in zip(out, corners, strict=True):
+        square[...] = pixels[patch, :, top : top + side, left : left + side].transpose(1, 2, 0)
     return out
 
 
-def cut_batch(
-    stored: dict[str, NDArray[Any]], tops_px: NDArray[np.intp], lefts_px: NDArray[np.intp], side_px: int
-) -> Batch[NDArray[Any]]:
-    """Cut the same ground from every array; corners and side are in 10 m pixels and even: no 20 m pixel is split."""
-    return Batch(
-        cut(stored["s2_10m"], tops_px, lefts_px, side_px),
-        cut(stored["s2_20m"], tops_px // 2, lefts_px // 2, side_px // 2),
-        cut(stored["s1"], tops_px, lefts_px, side_px),
-    )
+def cut_batch(stored: dict[str, NDArray[Any]], squares: Squares) -> Batch[NDArray[Any]]:
+    """Cut the same ground from every array."""
+    fine, coarse = squares, squares.at(20)
+    return Batch(cut(stored["s2_10m"], fine), cut(stored["s2_20m"], coarse), cut(stored["s1"], fine))
 
 
-def window_corners(
-    seed: int, step: int, rows: NDArray[np.intp], room_px: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """North-west corners of the windows of one step, even, within 0..room_px.
+def random_windows(seed: int, step: int, rows: NDArray[np.intp], side_px: int, room_px: int) -> Squares:
+    """One window of each patch of a step, its corner within 0..room_px.
 
-    A corner depends on the seed, the step and the patch only, so any number of processes cuts the same windows.
+    A corner depends on the seed, the step and the row of the patch only, so any number of processes cuts the same.
     """
     draws = np.stack([np.random.default_rng((seed, step, row)).integers(0, room_px // 2 + 1, 2) for row in rows])
     corners = 2 * draws.astype(np.intp)
-    return corners[:, 0], corners[:, 1]
+    return Squares(np.arange(len(rows)), corners[:, 0], corners[:, 1], side_px)
 
 
 def rows_by_step(
@@ -137,7 +148,7 @@ def training_batches(
         )
 
     def read(step: int, rows: NDArray[np.intp]) -> Batch[NDArray[Any]]:
-        return cut_batch(corpus.read(rows, tuple(GROUPS)), *window_corners(seed, step, rows, room_px), window_px)
+        return cut_batch(corpus.read(rows, tuple(GROUPS)), random_windows(seed, step, rows, window_px, room_px))
 
     steps = rows_by_step(len(corpus), batch_size, seed, jax.process_index(), jax.process_count())
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
@@ -160,7 +171,7 @@ def decode(batch: Batch[Any]) -> Batch[Array]:
 
 
 def normalise(
-    pixels: Batch[Array], normalisation: Normalisation, keep: Bool[Array, "batch sensor"] | None = None
+    pixels: Batch[Array], normalisation: Normalisation, keep: Bool[ArrayLike, "batch sensor"] | None = None
 ) -> Inputs:
     """Standardise each band, 0 where NaN; a group is available where it is kept and has any valid pixel.
 
@@ -170,6 +181,7 @@ def normalise(
     has = jnp.stack([jnp.isfinite(values).any(axis=(1, 2, 3)) for values in pixels], axis=1)
     available = has
     if keep is not None:
+        keep = jnp.asarray(keep)
         optical, radar = keep[:, SENSORS.index("sentinel-2")], keep[:, SENSORS.index("sentinel-1")]
         kept = has & jnp.stack([optical, optical, radar], axis=1)
         available = jnp.where(kept.any(axis=1, keepdims=True), kept, has)

@@ -80,8 +80,10 @@ def training_rows(corpus: "Corpus", hold_out: tuple[str, ...]) -> "Corpus":
     """The patches to train on: those whose split is not held out."""
     import numpy as np
 
-    splits = corpus.table["deepsentinel:split"].to_pylist()
-    return corpus.select(np.array([i for i, split in enumerate(splits) if split not in hold_out], np.int64))
+    from dsjax.labels import given_splits
+
+    rows = [i for i, split in enumerate(given_splits(corpus.table)) if split not in hold_out]
+    return corpus.select(np.array(rows, np.int64))
 
 
 def build(config: Pretrain, normalisation: "Normalisation", sharding: "Sharding") -> "tuple[TrainState, TrainStep]":

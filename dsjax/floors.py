@@ -1,0 +1,63 @@
+"""What a pre-trained encoder is compared with: the same encoder before training, and plain image statistics."""
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from catalog.corpus import Corpus
+from dsjax.checkpoints import TrainedEncoder
+from dsjax.data import Inputs
+from dsjax.embed import CropFunction, crop_batches, embedding_function, prepare
+from dsjax.models.resnet import ResNet
+
+_CALIBRATION_BATCHES = 8
+_CALIBRATION_PASSES = 4  # of a running mean with momentum 0.9: 0.9 ** 32 = 3 % of the start is left
+
+
+def crop_functions(
+    trained: TrainedEncoder, corpus: Corpus, crop_px: int, sensors: Sequence[str]
+) -> dict[str, CropFunction]:
+    """The pre-trained encoder and its floors, by name, for crops of these sensors.
+
+    An untrained network has no batch statistics of its own: it gets those of unlabelled crops of the corpus.
+    """
+    batches = tuple(islice(crop_batches(corpus, crop_px), _CALIBRATION_BATCHES))
+    inputs = [prepare(batch, trained.normalisation, sensors) for batch in batches]
+    random = calibrate(ResNet(trained.config.encoder, rngs=nnx.Rngs(trained.config.seed)), inputs)
+    return {
+        "pretrained": embedding_function(trained.encoder, trained.normalisation, sensors),
+        "random": embedding_function(random, trained.normalisation, sensors),
+        "statistics": jax.jit(lambda batch: image_statistics(prepare(batch, trained.normalisation, sensors))),
+    }
+
+
+def calibrate(encoder: nnx.Module, batches: Sequence[Inputs]) -> nnx.Module:
+    """The same encoder with batch statistics of these batches; parameters stay as they are."""
+    graphdef, params, rest = nnx.split(encoder, nnx.Param, ...)
+    weights, stats = nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+
+    @jax.jit
+    def pass_once(stats: Any, inputs: Inputs) -> Any:
+        model = nnx.merge(graphdef, weights, stats)
+        model(inputs, train=True)
+        return nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param)))
+
+    for _ in range(_CALIBRATION_PASSES):
+        for inputs in batches:
+            stats = pass_once(stats, inputs)
+    return nnx.merge(graphdef, weights, stats)
+
+
+def image_statistics(inputs: Inputs) -> Float[Array, "batch dim"]:
+    """Mean and standard deviation of each band over the pixels, zero for groups that are missing."""
+    there = inputs.available
+    parts = [
+        jnp.where(there[:, i, None], jnp.concatenate([x.mean((1, 2)), x.std((1, 2))], 1), 0.0)
+        for i, x in enumerate(inputs[:-1])
+    ]
+    return jnp.concatenate(parts, axis=1)
