@@ -8,6 +8,7 @@ import numpy as np
 import shapely
 
 from catalog.patch import Scene, ScenePair
+from ingest.cells import MARGIN_DEG
 from ingest.sample import Place
 
 MAX_GAP = dt.timedelta(days=3)  # Kruitwagen 2020, section 3
@@ -115,7 +116,7 @@ def refuse_s2(scene: Scene, place: Place, outline: shapely.Polygon, rules: Rules
 
 
 def _refuse_outline(scene: Scene, outline: shapely.Polygon) -> Refusal | None:
-    if scene.footprint.contains(outline):
+    if scene.footprint.covers(outline.buffer(-MARGIN_DEG)):
         return None
     inside = scene.footprint.intersection(outline).area / outline.area
     return Refusal(scene.item_id, NOT_CONTAINED, f"holds {inside:.1%} of the patch")

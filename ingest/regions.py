@@ -33,7 +33,7 @@ def region(spec: str) -> shapely.Geometry:
 
     Args:
         spec: "land" (without Antarctica), "EU27+GB" (the part in Europe), ISO 3166 codes such as "DE,FR" or "KEN",
-            or the path of a GeoJSON or GeoParquet file in longitude and latitude.
+            the path of a GeoJSON or GeoParquet file in longitude and latitude, or a folder of GeoJSON files.
 
     Raises:
         PlanError: an unknown code, or a file that is missing, empty or not in longitude and latitude.
@@ -44,6 +44,8 @@ def region(spec: str) -> shapely.Geometry:
         europe = pyproj.CRS.from_epsg(_EUROPE_CRS).area_of_use
         assert europe is not None
         outline = shapely.intersection(_countries_by_code(_EU27_GB), shapely.box(*europe.bounds))
+    elif Path(spec).is_dir():
+        outline = shapely.union_all([_from_file(path) for path in sorted(Path(spec).glob("*.geojson"))])
     elif Path(spec).suffix:
         outline = _from_file(Path(spec))
     else:

@@ -7,7 +7,7 @@ order decided by the seed: the first ones are wanted, the rest are the reserve t
 import datetime as dt
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +22,7 @@ from catalog.errors import OutputExistsError
 from catalog.grid import SIDE_PX, PatchGrid, cell_at
 from catalog.mgrs import transformer, utm_epsg
 from catalog.program import main
+from ingest.cells import cells_inside
 from ingest.errors import PlanError
 from ingest.regions import LAND, region
 
@@ -30,6 +31,9 @@ _MAX_LAT_DEG = 83.9  # UTM ends at 84 N
 _MIN_LAT_DEG = -79.9
 _BATCH = 4096
 _MAX_IDLE_BATCHES = 20  # so many batches in a row without a new place: the region and period are exhausted
+
+
+Stratum = tuple[dt.datetime, dt.datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,12 @@ class Sample:
     """Day after the last."""
     reserve: float = 1.0
     """Extra places drawn for each one wanted, to replace those that cannot be paired or read."""
+    every_cell: bool = False
+    """Take every lattice cell that lies inside the region instead of drawing; --count and --reserve do not apply."""
+    tiles: tuple[str, ...] = ()
+    """With --every-cell: take the cells of these Sentinel-2 tiles, also where they reach into the next UTM zone."""
+    stratum_days: int = CYCLE.days
+    """Length of a stratum: a cell gives at most one patch in each."""
     side_px: int = SIDE_PX
     """Side of a patch in 10 m pixels; even."""
     seed: int = 0
@@ -80,15 +90,15 @@ class Plan:
     about: dict[str, Any]
 
 
-def strata(start: dt.datetime, end: dt.datetime) -> list[tuple[dt.datetime, dt.datetime]]:
-    """Cut a period into 12-day strata; a remainder shorter than a stratum joins the last one.
+def strata(start: dt.datetime, end: dt.datetime, length: dt.timedelta = CYCLE) -> list[Stratum]:
+    """Cut a period into strata; a remainder shorter than a stratum joins the last one.
 
     Raises:
         PlanError: the period is empty.
     """
     if end <= start:
         raise PlanError(f"the period from {start:%Y-%m-%d} to {end:%Y-%m-%d} is empty; the end must be after the start")
-    edges = [start + i * CYCLE for i in range(max(1, (end - start) // CYCLE))] + [end]
+    edges = [start + i * length for i in range(max(1, (end - start) // length))] + [end]
     return list(itertools.pairwise(edges))
 
 
@@ -107,7 +117,7 @@ def draw_points(outline: shapely.Geometry, rng: np.random.Generator) -> Iterator
 
 
 def draw_places(
-    outline: shapely.Geometry, start: dt.datetime, end: dt.datetime, count: int, *, side_px: int, seed: int
+    outline: shapely.Geometry, periods: Sequence[Stratum], count: int, *, side_px: int, seed: int
 ) -> list[Place]:
     """Draw distinct places.
 
@@ -115,7 +125,6 @@ def draw_places(
         PlanError: the region and period hold fewer distinct places than asked for.
     """
     rng = np.random.default_rng(seed)
-    periods = strata(start, end)
     found: dict[tuple[PatchGrid, int], Place] = {}
     idle_batches = 0
     for points in draw_points(outline, rng):
@@ -131,8 +140,23 @@ def draw_places(
             break
     raise PlanError(
         f"the region holds only {len(found)} distinct places of {count} wanted, with cells of {side_px} px and "
-        f"{len(periods)} strata of 12 days; ask for fewer, or widen the region or the period"
+        f"{len(periods)} strata; ask for fewer, or widen the region or the period"
     )
+
+
+def every_place(
+    outline: shapely.Geometry, periods: Sequence[Stratum], *, side_px: int, tiles: Sequence[str] = ()
+) -> list[Place]:
+    """Every cell inside an outline in every stratum.
+
+    Raises:
+        PlanError: no cell fits.
+    """
+    cells = cells_inside(outline, side_px, tiles)
+    if not cells:
+        raise PlanError(f"no cell of {side_px} px lies inside the region; use smaller patches (--side-px)")
+    wanted = enumerate(itertools.product(periods, cells))
+    return [Place(draw, cell, *period) for draw, (period, cell) in wanted]
 
 
 def write_plan(plan: Plan, path: Path) -> None:
@@ -178,12 +202,18 @@ def run(options: Sample) -> Plan:
         raise OutputExistsError(f"{options.out} exists; remove it or choose another name")
     if options.count < 1 or options.reserve < 0:
         raise PlanError(f"count is {options.count} and reserve {options.reserve:g}; they must be >= 1 and >= 0")
-    start, end = _day(options.start), _day(options.end)
-    wanted = int(np.ceil(options.count * (1 + options.reserve)))
+    if options.stratum_days < 1:
+        raise PlanError(f"stratum-days is {options.stratum_days}; it must be at least 1")
+    periods = strata(_day(options.start), _day(options.end), dt.timedelta(days=options.stratum_days))
     outline = region(options.region)
-    places = draw_places(outline, start, end, wanted, side_px=options.side_px, seed=options.seed)
-    about = {name: getattr(options, name) for name in ("region", "start", "end", "reserve", "side_px", "seed")}
-    plan = Plan(tuple(places), options.count, about)
+    if options.every_cell:
+        places = every_place(outline, periods, side_px=options.side_px, tiles=options.tiles)
+    else:
+        wanted = int(np.ceil(options.count * (1 + options.reserve)))
+        places = draw_places(outline, periods, wanted, side_px=options.side_px, seed=options.seed)
+    kept = ("region", "start", "end", "stratum_days", "every_cell", "tiles", "reserve", "side_px", "seed")
+    about = json.loads(json.dumps({name: getattr(options, name) for name in kept}))
+    plan = Plan(tuple(places), len(places) if options.every_cell else options.count, about)
     write_plan(plan, options.out)
     return plan
 

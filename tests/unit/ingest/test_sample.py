@@ -28,9 +28,9 @@ def test_points_are_uniform_by_area_on_the_sphere():
 
 def test_places_lie_in_the_region_and_are_distinct_and_repeatable():
     outline = shapely.box(12, 52, 13, 53)
-    places = draw_places(outline, JANUARY, JANUARY + 3 * CYCLE, 300, side_px=256, seed=7)
-    again = draw_places(outline, JANUARY, JANUARY + 3 * CYCLE, 300, side_px=256, seed=7)
-    other = draw_places(outline, JANUARY, JANUARY + 3 * CYCLE, 300, side_px=256, seed=8)
+    places = draw_places(outline, strata(JANUARY, JANUARY + 3 * CYCLE), 300, side_px=256, seed=7)
+    again = draw_places(outline, strata(JANUARY, JANUARY + 3 * CYCLE), 300, side_px=256, seed=7)
+    other = draw_places(outline, strata(JANUARY, JANUARY + 3 * CYCLE), 300, side_px=256, seed=8)
     assert places == again != other
     assert len({(place.grid, place.start) for place in places}) == 300
     assert [place.draw for place in places] == list(range(300))
@@ -41,8 +41,8 @@ def test_places_lie_in_the_region_and_are_distinct_and_repeatable():
 def test_a_longer_plan_begins_with_the_shorter_one():
     """The reserve comes after the places that are wanted, so a larger reserve changes none of them."""
     outline = shapely.box(12, 52, 13, 53)
-    short = draw_places(outline, JANUARY, JANUARY + CYCLE, 50, side_px=256, seed=0)
-    assert draw_places(outline, JANUARY, JANUARY + CYCLE, 90, side_px=256, seed=0)[:50] == short
+    short = draw_places(outline, strata(JANUARY, JANUARY + CYCLE), 50, side_px=256, seed=0)
+    assert draw_places(outline, strata(JANUARY, JANUARY + CYCLE), 90, side_px=256, seed=0)[:50] == short
 
 
 def test_a_region_that_holds_too_few_cells_says_how_many_it_holds():
@@ -52,7 +52,7 @@ def test_a_region_that_holds_too_few_cells_says_how_many_it_holds():
     x_m, y_m = transformer(4326, 32633).transform(*shapely.get_coordinates(_lattice(outline)).T)
     cells = {cell_at(32633, x, y) for x, y in zip(x_m.tolist(), y_m.tolist(), strict=True)} - {None}
     with pytest.raises(PlanError, match=f"only {len(cells)} distinct places of 100"):
-        draw_places(outline, JANUARY, JANUARY + CYCLE, 100, side_px=256, seed=0)
+        draw_places(outline, strata(JANUARY, JANUARY + CYCLE), 100, side_px=256, seed=0)
 
 
 def _lattice(outline):
