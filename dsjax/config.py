@@ -203,20 +203,20 @@ def to_dict(config: Pretrain) -> dict[str, Any]:
 
 def from_dict(raw: dict[str, Any]) -> Pretrain:
     """Settings from what `to_dict` gave."""
-    augment = {name: Ramp(**value) if isinstance(value, dict) else value for name, value in raw["augment"].items()}
+    augment: dict[str, Any] = {
+        name: Ramp(**value) if isinstance(value, dict) else value for name, value in raw["augment"].items()
+    }
     cache = raw["compilation_cache"]
-    return Pretrain(
-        **raw
-        | {
-            "out": Path(raw["out"]),
-            "hold_out": tuple(raw["hold_out"]),
-            "encoder": EncoderConfig(**raw["encoder"]),
-            "augment": AugmentConfig(**augment),
-            "method": SimCLRConfig(**raw["method"]),
-            "optimiser": OptimiserConfig(**raw["optimiser"]),
-            "compilation_cache": None if cache is None else Path(cache),
-        }
-    )
+    typed: dict[str, Any] = {
+        "out": Path(raw["out"]),
+        "hold_out": tuple(raw["hold_out"]),
+        "encoder": EncoderConfig(**raw["encoder"]),
+        "augment": AugmentConfig(**augment),
+        "method": SimCLRConfig(**raw["method"]),
+        "optimiser": OptimiserConfig(**raw["optimiser"]),
+        "compilation_cache": None if cache is None else Path(cache),
+    }
+    return Pretrain(**raw | typed)
 
 
 def changed_fields(saved: Pretrain, given: Pretrain) -> dict[str, tuple[Any, Any]]:

@@ -185,8 +185,11 @@ def normalise(
         optical, radar = keep[:, SENSORS.index("sentinel-2")], keep[:, SENSORS.index("sentinel-1")]
         kept = has & jnp.stack([optical, optical, radar], axis=1)
         available = jnp.where(kept.any(axis=1, keepdims=True), kept, has)
-    grouped = zip(pixels, GROUPS.values(), strict=True)
-    return Inputs(*(_standardise(values, *normalisation.arrays(bands)) for values, bands in grouped), available)
+    s2_10m, s2_20m, s1 = (
+        _standardise(values, *normalisation.arrays(bands))
+        for values, bands in zip(pixels, GROUPS.values(), strict=True)
+    )
+    return Inputs(s2_10m, s2_20m, s1, available)
 
 
 def _standardise(values: Array, mean: NDArray[np.float32], std: NDArray[np.float32]) -> Array:

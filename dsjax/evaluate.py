@@ -17,13 +17,15 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
+from catalog.program import program_name, reported_errors
 from dsjax.errors import ConfigError
-from dsjax.program import reported_errors, start_logging
+from dsjax.program import start_logging
 
 if TYPE_CHECKING:
     from catalog.corpus import Corpus
     from dsjax.checkpoints import TrainedEncoder
-    from dsjax.probes import Collapse, Estimate
+    from dsjax.collapse import Collapse
+    from dsjax.metrics import Estimate
 
 _log = logging.getLogger(__name__)
 
@@ -173,7 +175,7 @@ def score(
     scores: list[Score] = []
     collapse: dict[str, Collapse] = {}
     for subset, sensors in SUBSETS.items():
-        predictions = {}
+        predictions: dict[tuple[str, str], NDArray[np.integer]] = {}
         for name, function in crop_functions(trained, corpus, crop_px, sensors).items():
             z = map_crops(function, corpus, crop_px)[crops.used]
             predictions |= {(name, probe): labels for probe, labels in _predict(z, crops).items()}
@@ -185,7 +187,7 @@ def score(
     return tuple(scores), collapse
 
 
-def _predict(z: NDArray[np.float32], crops: Crops) -> dict[str, NDArray[np.int64]]:
+def _predict(z: NDArray[np.float32], crops: Crops) -> dict[str, NDArray[np.integer]]:
     from dsjax.probes import Labelled, knn, linear_probe
 
     train, val = (Labelled(z[crops.splits == s], crops.labels[crops.splits == s]) for s in ("train", "val"))
@@ -194,7 +196,7 @@ def _predict(z: NDArray[np.float32], crops: Crops) -> dict[str, NDArray[np.int64
 
 
 def _compare(
-    subset: str, predictions: dict[tuple[str, str], NDArray[np.int64]], crops: Crops, config: Evaluate
+    subset: str, predictions: dict[tuple[str, str], NDArray[np.integer]], crops: Crops, config: Evaluate
 ) -> list[Score]:
     from dsjax.metrics import METRICS, confusions, estimate, estimate_gain, resamples
 
@@ -234,7 +236,7 @@ def show(scores: Scores) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, then run."""
-    config = tyro.cli(Evaluate, args=arguments, description=__doc__)
+    config = tyro.cli(Evaluate, prog=program_name(), args=arguments, description=__doc__)
     start_logging()
     with reported_errors():
         show(run(config))

@@ -38,7 +38,7 @@ def crop_functions(
 
 def calibrate(encoder: nnx.Module, batches: Sequence[Inputs]) -> nnx.Module:
     """The same encoder with batch statistics of these batches; parameters stay as they are."""
-    graphdef, params, rest = nnx.split(encoder, nnx.Param, ...)
+    graphdef, params, rest = nnx.split(encoder, nnx.Param, ...)  # type: ignore[misc]
     weights, stats = nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
 
     @jax.jit

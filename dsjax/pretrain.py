@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from catalog.program import program_name, reported_errors
 from dsjax.config import PRESETS, Pretrain
-from dsjax.program import reported_errors, start_logging, use_compilation_cache
+from dsjax.program import start_logging, use_compilation_cache
 
 if TYPE_CHECKING:
     from jax.sharding import Sharding
@@ -106,7 +107,7 @@ def build(config: Pretrain, normalisation: "Normalisation", sharding: "Sharding"
 
 def parse(arguments: Sequence[str] | None = None) -> Pretrain:
     """Settings from a command line: a preset, then what differs from it."""
-    config: Any = tyro.extras.overridable_config_cli(PRESETS, args=arguments, description=__doc__)
+    config: Any = tyro.extras.overridable_config_cli(PRESETS, prog=program_name(), args=arguments, description=__doc__)
     return config
 
 

@@ -1,24 +1,7 @@
-"""What the programs of this package share: how a user's error ends them, and where compiled code is kept."""
+"""What the programs of this package share."""
 
 import logging
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-from catalog.errors import DeepSentinelError
-
-USER_ERROR = 2
-
-
-@contextmanager
-def reported_errors() -> Iterator[None]:
-    """End the process with the message alone, status 2, where the user can cure the error."""
-    try:
-        yield
-    except DeepSentinelError as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        sys.exit(USER_ERROR)
 
 
 def start_logging() -> None:

@@ -23,7 +23,7 @@ class TrainState(NamedTuple):
 
 def split_model(model: nnx.Module) -> tuple[nnx.GraphDef, Any, Any]:
     """A module as its structure, its parameters and its other arrays, both nested dicts."""
-    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    graphdef, params, rest = nnx.split(model, nnx.Param, ...)  # type: ignore[misc]
     return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
 
 

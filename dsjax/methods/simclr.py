@@ -67,4 +67,4 @@ def _project(
     inputs = jax.tree.map(lambda a, b: jnp.stack([a, b], 1).reshape(-1, *a.shape[1:]), *pair)
     embedding = model.encoder(inputs, train=True).embedding
     projection = model.projector(embedding, train=True)
-    return tuple(z.reshape(-1, 2, z.shape[-1]) for z in (embedding, projection))
+    return embedding.reshape(-1, 2, embedding.shape[-1]), projection.reshape(-1, 2, projection.shape[-1])

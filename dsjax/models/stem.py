@@ -1,6 +1,6 @@
 """The sensor-fusion stem: one small convolution a sensor group, summed on the 20 m grid."""
 
-from collections.abc import Mapping
+import functools
 from typing import NamedTuple
 
 import jax
@@ -29,28 +29,21 @@ class FusionStem(nnx.Module):
     The pixels of a missing group cannot reach the output.
     """
 
-    def __init__(
-        self,
-        width: int,
-        *,
-        groups: Mapping[str, tuple[Band, ...]] = GROUPS,
-        dtype: jnp.dtype | None = None,
-        rngs: nnx.Rngs,
-    ) -> None:
-        self.convs = nnx.List([_group_conv(name, bands, width, dtype, rngs) for name, bands in groups.items()])
-        self.absent = nnx.Param(0.02 * jax.random.normal(rngs.params(), (len(groups), width)))
+    def __init__(self, width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
+        self.convs = nnx.List([_group_conv(name, bands, width, dtype, rngs) for name, bands in GROUPS.items()])
+        self.absent = nnx.Param(0.02 * jax.random.normal(rngs.params(), (len(GROUPS), width)))
 
     def __call__(self, inputs: Inputs) -> Float[Array, "batch y/2 x/2 width"]:
         """Sum over groups of features where available and of tokens where not."""
-        images = inputs[: len(self.convs)]
         there = inputs.available[:, :, None, None, None]
-        return sum(
-            jnp.where(there[:, i], conv(images[i]), self.absent[i].astype(conv.dtype))
-            for i, conv in enumerate(self.convs)
-        )
+        parts = [
+            jnp.where(there[:, i], conv(images), self.absent[i].astype(conv.dtype))
+            for i, (conv, images) in enumerate(zip(self.convs, inputs[:-1], strict=True))
+        ]
+        return functools.reduce(jnp.add, parts)
 
 
-def _group_conv(name: str, bands: tuple[Band, ...], width: int, dtype: jnp.dtype | None, rngs: nnx.Rngs) -> nnx.Conv:
+def _group_conv(name: str, bands: tuple[Band, ...], width: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Conv:
     grid_m = 20 if name == "s2_20m" else 10
     size = _KERNEL[grid_m]
     return nnx.Conv(len(bands), width, (size, size), strides=20 // grid_m, dtype=dtype, rngs=rngs)
