@@ -160,11 +160,12 @@ def _leaf_spectrum(pixels: _Pixels) -> str | None:
 
 def _valid_shares(pixels: _Pixels) -> str | None:
     quality, patch = pixels.patch.provenance.quality, pixels.patch
-    for name, stated, stored, nodata in (
-        ("s2_valid_share", quality.s2_valid_share, patch.s2_10m, 0),
-        ("s1_valid_share", quality.s1_valid_share, patch.s1, bands.S1_NODATA),
+    optical = min(float(np.mean((stored != 0).all(axis=0))) for stored in (patch.s2_10m, patch.s2_20m))
+    radar = float(np.mean((patch.s1 != bands.S1_NODATA).all(axis=0)))
+    for name, stated, found in (
+        ("s2_valid_share", quality.s2_valid_share, optical),
+        ("s1_valid_share", quality.s1_valid_share, radar),
     ):
-        found = float(np.mean((stored != nodata).all(axis=0)))
         if abs(found - stated) > _MAX_SHARE_ERROR:
             return f"{name} says {stated:.3f}, the pixels say {found:.3f}"
     return None

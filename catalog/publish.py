@@ -26,10 +26,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from catalog import preview
 from catalog.assets import EXTENSIONS, STAC_VERSION, ZARR_TYPE
 from catalog.collections import CorpusRecord, Summary, build_collection, build_root, link
-from catalog.errors import CorpusError, DeepSentinelError, OutputExistsError
+from catalog.errors import CorpusError, OutputExistsError
 from catalog.index import write_index
 from catalog.items import build_item, preview_hrefs, rebase, shard_folder
 from catalog.patches import ShardPatches
+from catalog.program import main
 from catalog.shard import ShardRef, list_shards, shard_path, shard_ref
 from catalog.stats import BandStatistics, merge_all
 
@@ -39,12 +40,14 @@ _SHA256_MULTIHASH = "1220"  # multihash code of sha2-256 and its length, as file
 
 @dataclass(frozen=True)
 class Publish:
-    """Publish builds as one self-contained STAC catalog."""
+    """Publish builds as one self-contained STAC catalog; run it again after more shards were built."""
 
-    paths: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders that ingest has written, then the folder to publish to."""
+    builds: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders that ingest.build has written."""
+    dest: tyro.conf.Positional[Path]
+    """Folder of the catalog."""
     workers: int = 0
-    """Threads that draw previews; 0 is one a core."""
+    """Threads that read patches and draw previews; 0 is one a core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ def publish(builds: Sequence[Path], dest: Path, *, workers: int = 0, show_progre
         CorpusError: a build is missing, empty, or two builds are one collection.
         OutputExistsError: `dest` holds another shard of the same number.
     """
+    if not builds:
+        raise CorpusError("name at least one build and then the folder to publish to")
     records = {build: CorpusRecord.read(build) for build in builds}
     if len({record.name for record in records.values()}) < len(builds):
         raise CorpusError(f"builds {', '.join(map(str, builds))} hold one collection twice; publish one of each kind")
@@ -247,26 +252,11 @@ def _replace(path: Path, text: str) -> None:
     aside.replace(path)
 
 
-def run(config: Publish) -> int:
-    """Run the program; its exit status."""
-    console = Console(stderr=True)
-    if len(config.paths) < 2:
-        console.print("catalog.publish: give at least one build and the folder to publish to", style="red")
-        return 2
-    *builds, dest = config.paths
-    try:
-        publish(builds, dest, workers=config.workers, show_progress=True)
-    except DeepSentinelError as error:
-        console.print(f"catalog.publish: {error}", style="red", markup=False, soft_wrap=True)
-        return 2
-    console.print(f"published {dest / 'catalog.json'}", soft_wrap=True)
-    return 0
-
-
-def main() -> None:
-    """Parse, then run."""
-    raise SystemExit(run(tyro.cli(Publish)))
+def run(options: Publish) -> None:
+    """Publish, with a progress bar."""
+    publish(options.builds, options.dest, workers=options.workers, show_progress=True)
+    Console(stderr=True).print(f"published {options.dest / 'catalog.json'}", soft_wrap=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(Publish, run)

@@ -1,0 +1,195 @@
+"""A published catalog: walked by pystac, opened by xarray, the same when published twice."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pystac
+import pytest
+import xarray as xr
+from PIL import Image
+
+from catalog import publish as program
+from catalog.errors import CorpusError, OutputExistsError
+from catalog.fake import fake_patches, write_fake_build
+from catalog.index import read_index
+from catalog.publish import publish
+from catalog.shard import list_shards, shard_ref, write_shard
+from catalog.stats import BandStatistics, merge_all
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Path:
+    return write_fake_build(tmp_path / "build", 5, side_px=32, shard_rows=3)
+
+
+@pytest.fixture
+def dest(tmp_path: Path, build: Path) -> Path:
+    publish([build], tmp_path / "public", workers=2)
+    return tmp_path / "public"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_pystac_walks_everything_and_every_link_leads_to_a_file(dest: Path):
+    items = []
+    for root, _, found in pystac.Catalog.from_file(dest / "catalog.json").walk():
+        items += found
+        for stac in (root, *found):
+            for link in stac.links:
+                href = link.get_absolute_href()
+                assert href is not None
+                assert href.startswith("https://") or Path(href).exists(), f"{stac.id}: {link.rel} {href}"
+    assert [item.id for item in items] == [patch.patch_id for patch in fake_patches(5, side_px=32)]
+    for item in items:
+        assert item.get_collection().id == "deepsentinel-labelled"
+        for asset in item.assets.values():
+            assert Path(asset.get_absolute_href()).exists()
+
+
+def test_catalogs_collections_and_items_fit_their_schemas(dest: Path, validate_offline):
+    for path in sorted(dest.rglob("*.json")):
+        if ".zarr" not in str(path) and path.name not in ("statistics.json", "shard.json"):
+            validate_offline(json.loads(path.read_text()))
+
+
+def test_xarray_opens_an_item_and_selects_its_patch_by_name(dest: Path):
+    patches = {patch.patch_id: patch for patch in fake_patches(5, side_px=32)}
+    for item in pystac.Catalog.from_file(dest / "catalog.json").get_items(recursive=True):
+        asset = item.assets["data"]
+        consolidated = asset.extra_fields["zarr:consolidated"]
+        dataset = xr.open_zarr(asset.get_absolute_href(), consolidated=consolidated, mask_and_scale=False, chunks=None)
+        assert dataset.s2_10m.dims == ("patch", "band_10m", "y_10m", "x_10m")
+        found = dataset.sel(patch=item.id)
+        patch = patches[item.id]
+        np.testing.assert_array_equal(found.s2_10m.sel(band_10m="B08"), patch.s2_10m[3])
+        np.testing.assert_array_equal(found.s2_20m.sel(band_20m="B8A"), patch.s2_20m[3])
+        np.testing.assert_array_equal(found.s1.sel(pol="VH"), patch.s1[1])
+        np.testing.assert_array_equal(found.corine, patch.labels["corine"])
+        assert int(found.epsg) == patch.provenance.grid.epsg
+
+
+def test_bands_of_the_collection_name_variables_and_labels_of_the_group(dest: Path):
+    collection = json.loads((dest / "labelled" / "collection.json").read_text())
+    dataset = xr.open_zarr(dest / "labelled" / "shards" / "000000.zarr", consolidated=True, chunks=None)
+    for band in collection["item_assets"]["data"]["bands"]:
+        variable, _, rest = band["name"].partition("[")
+        if rest:
+            dim, label = rest.rstrip("]").split("=")
+            dataset[variable].sel({dim: label})
+        assert variable in dataset
+        assert collection["cube:variables"][variable]["dimensions"] == list(dataset[variable].dims)
+    assert set(collection["cube:variables"]) | set(collection["cube:dimensions"]) >= set(dataset.variables)
+
+
+def test_publishing_again_changes_no_byte_and_redraws_nothing(
+    dest: Path, build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before = contents(dest)
+    publish([build], tmp_path / "other", workers=1)
+    assert contents(tmp_path / "other") == before
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a published shard was drawn again")
+
+    monkeypatch.setattr(program.preview, "encode_webp", refuse)
+    publish([build], dest)
+    assert contents(dest) == before
+
+
+def test_only_new_shards_are_made_when_a_build_has_grown(dest: Path, build: Path, monkeypatch: pytest.MonkeyPatch):
+    drawn = []
+    draw = program.preview.rgb
+    monkeypatch.setattr(program.preview, "rgb", lambda patch: drawn.append(patch.patch_id) or draw(patch))
+    new = list(fake_patches(7, side_px=32))[5:]
+    write_shard(build, 2, new)
+    publish([build], dest)
+    assert sorted(drawn) == sorted(patch.patch_id for patch in new)
+    assert read_index(dest / "labelled" / "items.parquet").num_rows == 7
+    statistics = BandStatistics.from_json((dest / "labelled" / "statistics.json").read_text())
+    expected = merge_all(BandStatistics.of(patch) for patch in fake_patches(7, side_px=32))
+    np.testing.assert_allclose(statistics.mean(["B02", "VH"]), expected.mean(["B02", "VH"]), rtol=1e-12)
+    assert statistics.corine == expected.corine
+
+
+def test_shards_are_linked_not_copied(dest: Path, build: Path):
+    published, source = (folder / "shards/000001.zarr/zarr.json" for folder in (dest / "labelled", build))
+    assert published.samefile(source)
+
+
+def test_shards_are_copied_where_links_fail(build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise OSError("cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    publish([build], tmp_path / "copy")
+    assert shard_ref(tmp_path / "copy" / "labelled", 1) == shard_ref(build, 1)
+
+
+def test_a_build_that_lies_where_it_is_published_stays_in_place(tmp_path: Path):
+    build = write_fake_build(tmp_path / "labelled", 2, side_px=32)
+    before = shard_ref(build, 0)
+    publish([build], tmp_path)
+    assert shard_ref(build, 0) == before
+    assert (tmp_path / "catalog.json").is_file()
+
+
+def test_a_shard_that_is_being_written_has_no_item(build: Path, tmp_path: Path):
+    shutil.copytree(build / "shards/000001.zarr", build / "shards/.000002.zarr.77")
+    publish([build], tmp_path / "public")
+    assert list_shards(tmp_path / "public" / "labelled") == [0, 1]
+    assert read_index(tmp_path / "public/labelled/items.parquet").num_rows == 5
+
+
+def test_a_crash_before_the_end_leaves_the_old_catalog(dest: Path, build: Path, monkeypatch: pytest.MonkeyPatch):
+    before = contents(dest)
+    write_shard(build, 2, list(fake_patches(7, side_px=32))[5:])
+    monkeypatch.setattr(program, "build_collection", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        publish([build], dest)
+    after = contents(dest)
+    assert {name: after[name] for name in before} == before
+
+
+def test_two_builds_become_two_collections_of_one_catalog(build: Path, tmp_path: Path):
+    other = write_fake_build(tmp_path / "other", 2, side_px=32, labels=False)
+    publish([build], tmp_path / "public")
+    publish([other], tmp_path / "public")
+    root = pystac.Catalog.from_file(tmp_path / "public" / "catalog.json")
+    assert [child.id for child in root.get_children()] == ["deepsentinel-labelled", "deepsentinel-unlabelled"]
+
+
+def test_the_subcatalog_keeps_the_checksum_of_its_shard(dest: Path):
+    catalog = json.loads((dest / "labelled/shard-000001/catalog.json").read_text())
+    (store,) = (link for link in catalog["links"] if link["rel"] == "store")
+    ref = shard_ref(dest / "labelled", 1)
+    assert (store["file:checksum"], store["file:size"]) == ("1220" + ref.sha256, ref.nbytes)
+
+
+def test_previews_are_pictures_of_the_patch(dest: Path):
+    (patch, *_) = fake_patches(1, side_px=32)
+    for kind in ("rgb", "sar"):
+        with Image.open(dest / f"labelled/previews/000000/{patch.patch_id}-{kind}.webp") as picture:
+            assert (picture.format, picture.size) == ("WEBP", (32, 32))
+
+
+def test_errors_name_the_folder_and_the_cure(build: Path, tmp_path: Path):
+    with pytest.raises(CorpusError, match=r"holds no corpus\.json"):
+        publish([tmp_path], tmp_path / "public")
+    with pytest.raises(CorpusError, match="one collection twice"):
+        publish([build, shutil.copytree(build, tmp_path / "twin")], tmp_path / "public")
+    with pytest.raises(CorpusError, match="at least one build"):
+        publish([], tmp_path / "public")
+    shutil.rmtree(tmp_path / "twin" / "shards")
+    with pytest.raises(CorpusError, match="no committed shard"):
+        publish([tmp_path / "twin"], tmp_path / "public")
+
+
+def test_another_shard_of_the_same_number_is_refused(dest: Path, tmp_path: Path):
+    other = write_fake_build(tmp_path / "other", 4, side_px=32, seed=9, shard_rows=2)
+    with pytest.raises(OutputExistsError, match="is another shard than"):
+        publish([other], dest)
