@@ -9,7 +9,7 @@ from ingest.sandbox.noise import F32, Frame, fbm
 from ingest.sandbox.sun import Sun
 
 GSD_M = 20  # clouds are made on the grid of the scene classification
-_SCALE_M = 16_000.0
+_SCALE_M = 9_000.0
 _CIRRUS_SCALE_M = 30_000.0
 _LARGEST_OPACITY = 0.97
 _EDGE = 0.55  # standard deviations of the noise from a cloud's rim to its opaque part
@@ -60,11 +60,11 @@ def _opacity(frame: Frame, sky: Sky) -> F32:
         return np.zeros(frame.shape, np.float32)
     rim = np.float32(statistics.NormalDist().inv_cdf(1 - min(sky.share, 0.995)))
     field = fbm(frame, sky.seed, 1, _SCALE_M, 8, 0.56)
-    return np.clip((field - rim) / np.float32(_EDGE), 0, 1) * np.float32(_LARGEST_OPACITY)
+    return np.asarray(np.clip((field - rim) / np.float32(_EDGE), 0, 1) * np.float32(_LARGEST_OPACITY), np.float32)
 
 
 def _cirrus(frame: Frame, sky: Sky) -> F32:
     if sky.cirrus <= 0:
         return np.zeros(frame.shape, np.float32)
     field = fbm(frame, sky.seed, 2, _CIRRUS_SCALE_M, 5, 0.5)
-    return np.clip(field / 2, 0, 1) * np.float32(sky.cirrus)
+    return np.asarray(np.clip(field / 2, 0, 1) * np.float32(sky.cirrus), np.float32)

@@ -7,6 +7,7 @@ each cell, then areas below the minimum mapping unit merged into their largest n
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,11 +108,11 @@ def write_corine(path: Path, regions: Sequence[Corine]) -> None:
             _write_region(raster, region, (west, north))
 
 
-def _write_region(raster: object, region: Corine, corner: tuple[int, int]) -> None:
+def _write_region(raster: Any, region: Corine, corner: tuple[int, int]) -> None:
     """Two regions' cells may share the bounding box of one, so only known cells replace what is there."""
     from rasterio.windows import Window
 
     rows, columns = region.classes.shape
     window = Window((region.west_m - corner[0]) // CELL_M, (corner[1] - region.north_m) // CELL_M, columns, rows)
-    before = raster.read(1, window=window)  # type: ignore[attr-defined]
-    raster.write(np.where(region.classes > 0, region.classes, before), 1, window=window)  # type: ignore[attr-defined]
+    before = raster.read(1, window=window)
+    raster.write(np.where(region.classes > 0, region.classes, before), 1, window=window)

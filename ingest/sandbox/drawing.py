@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.sandbox.buildings import Boxes
 from ingest.sandbox.noise import Frame
-from ingest.sandbox.settlements import Boxes, Line
+from ingest.sandbox.roads import Line
 
 F64 = NDArray[np.float64]
 _STEP_M = 2.5

@@ -14,16 +14,9 @@ from numpy.typing import NDArray
 from ingest.sandbox.drawing import box_angle, boxes_share, lines_share, points_mask
 from ingest.sandbox.landcover import land_cover
 from ingest.sandbox.noise import F32, Frame, fbm
-from ingest.sandbox.settlements import (
-    FRINGE_CHANNEL,
-    FRINGE_OCTAVES,
-    FRINGE_SCALE_M,
-    Towns,
-    Works,
-    fringe,
-    works,
-)
+from ingest.sandbox.settlements import Works, works
 from ingest.sandbox.terrain import climate, terrain
+from ingest.sandbox.towns import Towns, town_density
 
 _STRIP_ROWS = 384
 _STEPS = 32.0  # departures are kept in steps of 1/32
@@ -123,20 +116,6 @@ def _strip(frame: Frame, built: Works, seed: int) -> Ground:
 
 _LARGE_M2 = 330.0  # a town building larger than this has a flat roof
 _STATION_COVER = 19  # gravel under the switchgear of a substation
-
-
-def town_density(frame: Frame, towns: Towns, seed: int) -> F32:
-    """How built-up each pixel is: about 1 in a town's centre, 0 near its rim, below outside."""
-    best = np.full(frame.shape, -2, np.float32)
-    x_m, y_m = frame.x_m, frame.y_m
-    for x, y, radius in zip(towns.x_m, towns.y_m, towns.radius_m, strict=True):
-        columns = np.flatnonzero(np.abs(x_m - x) < 2.5 * radius)
-        rows = np.flatnonzero(np.abs(y_m - y) < 2.5 * radius)
-        if len(columns) and len(rows):
-            part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-            distance = np.hypot((x_m[part[1]] - x)[None, :], (y_m[part[0]] - y)[:, None])
-            best[part] = np.maximum(best[part], (1 - distance / radius).astype(np.float32))
-    return best + fringe(fbm(frame, seed, FRINGE_CHANNEL, FRINGE_SCALE_M, FRINGE_OCTAVES))
 
 
 def _quarry(frame: Frame, quarries: Towns, seed: int) -> NDArray[np.bool_]:

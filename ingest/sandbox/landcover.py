@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.sandbox.noise import F32, U32, Frame, fbm, mix, mosaic, spline_noise, uniform
-from ingest.sandbox.settlements import CORE, SETTLED
 from ingest.sandbox.terrain import Climate, Terrain, temperature_c
+from ingest.sandbox.towns import CORE, SETTLED
 
 U8 = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -163,7 +163,7 @@ def _farmland(
     village_rim = (density > -0.9) & (density <= SETTLED)
     zone[village_rim & (parcels.block_u < 0.55)] = Zone.COMPLEX
     zone[(special > 0.9) & (warm > 9) & (slope > 0.035)] = Zone.VINEYARD
-    zone[(special < -1.2) & (warm > 7.5) & (parcels.block_u > 0.4)] = Zone.FRUIT
+    zone[(special < -1.5) & (warm > 7.5) & (parcels.block_u > 0.4)] = Zone.FRUIT
     zone[(special > 0.5) & (warm > 14.5) & (parcels.block_u > 0.3)] = Zone.OLIVE
     return _crops(zone, grassy, parcels), zone
 
@@ -184,7 +184,8 @@ _MIXTURES: dict[Zone, tuple[tuple[Cover, float], ...]] = {
         (Cover.GARDEN, 0.09), (Cover.BROADLEAF, 0.06), (Cover.FALLOW, 0.06),
     ),
     Zone.VINEYARD: (
-        (Cover.VINEYARD, 0.78), (Cover.GRASS, 0.08), (Cover.FALLOW, 0.06), (Cover.BROADLEAF, 0.04), (Cover.ORCHARD, 0.04),
+        (Cover.VINEYARD, 0.78), (Cover.GRASS, 0.08), (Cover.FALLOW, 0.06), (Cover.BROADLEAF, 0.04),
+        (Cover.ORCHARD, 0.04),
     ),
     Zone.FRUIT: ((Cover.ORCHARD, 0.76), (Cover.GRASS, 0.12), (Cover.WINTER_CROP, 0.07), (Cover.FALLOW, 0.05)),
     Zone.OLIVE: ((Cover.OLIVE, 0.82), (Cover.FALLOW, 0.08), (Cover.GRASS, 0.06), (Cover.SCLEROPHYLL, 0.04)),
@@ -228,7 +229,7 @@ def _wildland(
     seed: int,
 ) -> None:
     """Forest and open nature, where the land is steep, high, empty or simply so."""
-    wild = fbm(frame, seed, _WILD, 7_000, 6)
+    wild = fbm(frame, seed, _WILD, 7_000, 7, 0.56)
     wild += 6 * np.clip(slope - 0.08, -0.04, 0.25) + np.clip((ground.elevation_m - 500) / 500, 0, 2)
     wild += 1.1 * (0.55 - weather.people)
     edge = (wild > 0.12) & (wild <= 0.42)
@@ -236,7 +237,7 @@ def _wildland(
     cover[edge] = _draw_cover(Zone.AGRICULTURE_AND_NATURE, parcels.parcel_u[edge])
     forest = wild > 0.42
     _forest(frame, warm, parcels, forest, cover, zone, seed)
-    gap = fbm(frame, seed, _OPEN, 4_200, 5)
+    gap = fbm(frame, seed, _OPEN, 4_200, 6, 0.6)
     bare_share = _logistic((-0.5 - warm) * 1.5 + gap)
     open_land = forest & (gap > 0.95 + 0.5 * (weather.rain - 0.5) - np.clip(3.5 - warm, 0, 4))
     _open_nature(warm, weather, gap, open_land, bare_share, parcels, cover, zone)
@@ -250,7 +251,7 @@ def _forest(frame: Frame, warm: F32, parcels: _Parcels, forest: Mask, cover: U8,
     kind = np.select([conifer_share > 0.75, conifer_share < 0.25], [Zone.CONIFER, Zone.BROADLEAF], Zone.MIXED)
     cover[forest] = np.where(is_conifer, Cover.CONIFER, Cover.BROADLEAF)[forest]
     zone[forest] = kind[forest]
-    cut = fbm(frame, seed, _CUT, 2_400, 3)
+    cut = fbm(frame, seed, _CUT, 2_400, 5, 0.6)
     young = forest & ((cut > 1.45) | (parcels.parcel_u < 0.03))
     cover[young] = np.where(crown < 0.72, Cover.YOUNG_WOOD, Cover.NATURAL_GRASS)[young]
     zone[forest & (cut > 1.45)] = Zone.TRANSITIONAL
@@ -282,7 +283,7 @@ def _open_nature(
 def _wetland(
     frame: Frame, weather: Climate, warm: F32, slope: F32, ground: Terrain, cover: U8, zone: U8, seed: int
 ) -> None:
-    wet = fbm(frame, seed, _WET, 2_600, 4)
+    wet = fbm(frame, seed, _WET, 2_600, 6, 0.58)
     marsh = (wet - ground.shore_m / 420 + weather.rain > 0.65) & (slope < 0.05)
     bog = (wet > 2.3 - 1.1 * weather.rain) & (slope < 0.06) & (warm < 8.5)
     for where, member, kind in ((marsh, Cover.REED, Zone.MARSH), (bog, Cover.BOG, Zone.BOG)):

@@ -30,12 +30,12 @@ class Frame:
     @property
     def x_m(self) -> NDArray[np.float64]:
         """Pixel centres from west to east."""
-        return self.west_m + (np.arange(self.cols) + 0.5) * self.gsd_m
+        return np.asarray(self.west_m + (np.arange(self.cols) + 0.5) * self.gsd_m, np.float64)
 
     @property
     def y_m(self) -> NDArray[np.float64]:
         """Pixel centres from north to south."""
-        return self.north_m - (np.arange(self.rows) + 0.5) * self.gsd_m
+        return np.asarray(self.north_m - (np.arange(self.rows) + 0.5) * self.gsd_m, np.float64)
 
     @property
     def shape(self) -> tuple[int, int]:

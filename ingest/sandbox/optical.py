@@ -18,7 +18,7 @@ from ingest.sandbox.landcover import Cover
 from ingest.sandbox.noise import F32, Frame
 from ingest.sandbox.season import air_temperature_c, delay_bin, green_share
 from ingest.sandbox.sun import Sun
-from ingest.sandbox.terrain import climate, latitude_deg
+from ingest.sandbox.terrain import LAPSE_C_M, latitude_deg, sea_level_temperature_c
 
 U16 = NDArray[np.uint16]
 GSD_M = {"B02": 10, "B03": 10, "B04": 10, "B08": 10, "B01": 60, "B09": 60}
@@ -102,7 +102,7 @@ def _strip(
 def digital_numbers(reflectance: F32, *, offset: bool) -> U16:
     """Reflectance as Level-2A stores it; a valid pixel is never 0."""
     scaled = np.rint(reflectance * np.float32(10_000)) + np.float32(OFFSET_DN if offset else 0)
-    return np.clip(scaled, 1, 65_535).astype(np.uint16)
+    return np.asarray(np.clip(scaled, 1, 65_535).astype(np.uint16))
 
 
 def block_mean(fine: F32, factor: int) -> F32:
@@ -145,16 +145,17 @@ class _Surface:
         table, kinds = green_share(day, lat), spectra.spread()
         sd = [np.take(np.ascontiguousarray(kinds[:, kind]), ground.cover) for kind in range(4)]
         green = table[ground.cover, delay_bin(ground.elevation_m, vigour)] + sd[0] * vigour + sd[1] * texture
-        shares = [part * np.float32(1 / 255) for part in (ground.house, ground.hall, ground.road)]
         fine = 1 + sd[3] * texture
         return cls(
-            ground.cover,
-            np.clip(green, 0, 1),
-            np.maximum(fine + np.float32(0.08) * vigour, 0.2),
-            np.maximum(fine + sd[2] * tone, 0.25),
-            *shares,
+            cover=ground.cover,
+            green=np.clip(green, 0, 1),
+            canopy_tone=np.maximum(fine + np.float32(0.08) * vigour, 0.2),
+            soil_tone=np.maximum(fine + sd[2] * tone, 0.25),
+            house=ground.house * np.float32(1 / 255),
+            hall=ground.hall * np.float32(1 / 255),
+            road=ground.road * np.float32(1 / 255),
             roof_tone=np.clip(1 + np.float32(0.18) * texture + np.float32(0.3) * vigour, 0.25, 2.2),
-            snow=_snow(frame, ground, lat, day, tone),
+            snow=_snow(ground, lat, day, tone),
             light=illumination(ground, sun),
         )
 
@@ -177,18 +178,18 @@ def illumination(ground: Ground, sun: Sun) -> F32:
     dzdx, dzdy = ground.dzdx.astype(np.float32), ground.dzdy.astype(np.float32)
     incidence = (up - dzdx * east - dzdy * north) / np.sqrt(1 + dzdx * dzdx + dzdy * dzdy)
     constant = np.float32(_DIFFUSE_CONSTANT)
-    return (np.maximum(incidence, 0) + constant) / (up + constant)
+    return np.asarray((np.maximum(incidence, 0) + constant) / (up + constant), np.float32)
 
 
-def _snow(frame: Frame, ground: Ground, lat: float, day: int, tone: F32) -> F32:
+def _snow(ground: Ground, lat: float, day: int, tone: F32) -> F32:
     """Share of each pixel under snow: where the climatological day is below freezing; trees hide most of it."""
-    sea_level = float(climate(frame.strip(0, 1), 0).sea_level_c[0, 0])
-    warmth = air_temperature_c(sea_level, lat, day) - np.float32(0.0065) * ground.elevation_m
+    at_sea = air_temperature_c(float(sea_level_temperature_c(np.array(lat))), lat, day)
+    warmth = np.float32(at_sea) - np.float32(LAPSE_C_M) * ground.elevation_m
     if float(warmth.min()) > 3:
         return np.zeros(ground.cover.shape, np.float32)
     share = 1 / (1 + np.exp((warmth + 1) / np.float32(0.8) + tone * np.float32(0.7)))
     hidden = np.select([ground.cover == Cover.CONIFER, ground.cover == Cover.BROADLEAF], [0.25, 0.5], 1.0)
-    return (np.where(ground.cover == Cover.WATER, 0, share) * hidden).astype(np.float32)
+    return np.asarray(np.where(ground.cover == Cover.WATER, 0, share) * hidden, np.float32)
 
 
 def _under_clouds(clear: F32, above: Clouds, band: int) -> F32:
@@ -196,7 +197,7 @@ def _under_clouds(clear: F32, above: Clouds, band: int) -> F32:
     direct = np.float32(_SHADOW_DEPTH * (1 - spectra.DIFFUSE_SHARE[band]))
     opacity = np.maximum(above.opacity, above.cirrus)
     dimmed = clear * _double(1 - direct * above.shadow)
-    return dimmed + _double(opacity) * (spectra.CLOUD[band] - dimmed)
+    return np.asarray(dimmed + _double(opacity) * (spectra.CLOUD[band] - dimmed), np.float32)
 
 
 def _double(coarse: F32) -> F32:

@@ -14,10 +14,12 @@ import shapely
 from numpy.typing import NDArray
 
 from catalog.mgrs import transformer
+from ingest.sandbox.buildings import Boxes
 from ingest.sandbox.earth import Ground
 from ingest.sandbox.landcover import Cover, Zone
 from ingest.sandbox.noise import Frame, mix, uniform
-from ingest.sandbox.settlements import Boxes, Line, Works
+from ingest.sandbox.roads import Line
+from ingest.sandbox.settlements import Works
 
 F64 = NDArray[np.float64]
 Tags = Mapping[str, str]

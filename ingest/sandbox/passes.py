@@ -4,6 +4,7 @@ import datetime as dt
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import shapely
@@ -75,7 +76,7 @@ class OpticalPass:
     """One Sentinel-2 acquisition."""
 
     time: dt.datetime
-    platform: str
+    platform: Literal["S2A", "S2B"]
     relative_orbit: int
     baseline: str
     swath: Swath

@@ -111,7 +111,7 @@ def _with_built(power: F32, ground: Ground, name: str, orbit_state: OrbitState) 
     facing = double_bounce(ground.wall_angle, orbit_state)
     built = np.float32(_ROOF[name]) * (1 + np.float32(_BOUNCE[name] - 1) * facing)
     mixed = power * (1 - roof - road) + roof * built + road * np.float32(_ROAD[name])
-    return mixed + ground.tower * np.float32(_PYLON[name])
+    return np.asarray(mixed + ground.tower * np.float32(_PYLON[name]), np.float32)
 
 
 def double_bounce(wall_angle: NDArray[np.uint8], orbit_state: OrbitState) -> F32:

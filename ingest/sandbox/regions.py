@@ -44,8 +44,8 @@ class SimulatedRegion:
             or max(last_row, last_column) > limit
         ):
             raise GridError(
-                f"region {self.name}: cells {self.first_row}..{last_row} x {self.first_column}..{last_column} leave tile "
-                f"{self.tile}, which has {limit} x {limit} cells of {SIDE_PX} px"
+                f"region {self.name}: cells {self.first_row}..{last_row} x {self.first_column}..{last_column} leave "
+                f"tile {self.tile}, which has {limit} x {limit} cells of {SIDE_PX} px"
             )
         if self.s2_every_days < 1 or self.s2_every_days % S2_REVISIT_DAYS:
             raise GridError(f"region {self.name}: s2_every_days is {self.s2_every_days}; it must be a multiple of 5")
@@ -94,10 +94,10 @@ PRESETS: dict[str, tuple[SimulatedRegion, ...]] = {
     "tiny": (SimulatedRegion("tiny", "33UUU", 12, 14, 2, 2, dt.date(2018, 6, 1), dt.date(2018, 6, 9), cloudiness=0.1),),
     "demo": (
         SimulatedRegion(
-            "labelled", "33UUU", 10, 12, 12, 12, dt.date(2018, 4, 15), dt.date(2018, 9, 30), 40, cloudiness=0.12
+            "labelled", "32UMA", 10, 12, 10, 10, dt.date(2018, 4, 15), dt.date(2018, 9, 20), 40, cloudiness=0.15
         ),
         SimulatedRegion(
-            "unlabelled", "17TNJ", 14, 10, 14, 14, dt.date(2022, 4, 1), dt.date(2022, 10, 15), 40, cloudiness=0.12
+            "unlabelled", "14UNV", 14, 10, 12, 12, dt.date(2022, 4, 10), dt.date(2022, 10, 20), 40, cloudiness=0.15
         ),
     ),
 }

@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import shapely
+from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from catalog.errors import DeepSentinelError, OutputExistsError
@@ -157,16 +158,27 @@ def _write_optical(task: _Task, scene: OpticalPass) -> None:
         solar_zenith=sun.zenith_deg,
         solar_azimuth=sun.azimuth_deg,
     )
-    _, west_m, north_m = tile_origin(region.tile)
-    for name, pixels in (*image.bands.items(), ("SCL", image.scl)):
-        gsd_m = S2_GSD_M[name]
-        place = Window((north_m - frame.north_m) // gsd_m, (frame.west_m - west_m) // gsd_m, pixels)
-        side_px = TILE_SIDE_PX * 10 // gsd_m
-        write_sparse_cog(
-            _blob(task.out, item, name), epsg=frame.epsg, west_m=west_m, north_m=north_m, width_px=side_px,
-            height_px=side_px, gsd_m=gsd_m, windows=[place], nodata=0,
-        )  # fmt: skip
+    for name, pixels in image.bands.items():
+        _write_in_tile(_blob(task.out, item, name), frame, region.tile, S2_GSD_M[name], pixels)
+    _write_in_tile(_blob(task.out, item, "SCL"), frame, region.tile, S2_GSD_M["SCL"], image.scl)
     write_item(task.out, item)
+
+
+def _write_in_tile(path: Path, frame: Frame, tile: str, gsd_m: int, pixels: NDArray[Any]) -> None:
+    """Write one band as a raster of the whole tile, sparse outside the frame."""
+    epsg, west_m, north_m = tile_origin(tile)
+    side_px = TILE_SIDE_PX * 10 // gsd_m
+    write_sparse_cog(
+        path,
+        epsg=epsg,
+        west_m=west_m,
+        north_m=north_m,
+        width_px=side_px,
+        height_px=side_px,
+        gsd_m=gsd_m,
+        windows=[Window((north_m - frame.north_m) // gsd_m, (frame.west_m - west_m) // gsd_m, pixels)],
+        nodata=0,
+    )
 
 
 def _write_radar(task: _Task, scene: RadarPass) -> None:
@@ -179,9 +191,9 @@ def _write_radar(task: _Task, scene: RadarPass) -> None:
         valid=scene.swath.mask(frame),
         noise_seed=_scene_seed(task.seed, region.tile, scene.started),
     )
-    corner = frame.west_m - _S1_WEST_PX * 10, frame.north_m + _S1_NORTH_PX * 10
-    grid = {"epsg": frame.epsg, "west_m": corner[0], "north_m": corner[1]}
-    size = {"width_px": _S1_WIDTH_PX, "height_px": _S1_HEIGHT_PX}
+    grid = _Slice(
+        frame.epsg, frame.west_m - _S1_WEST_PX * 10, frame.north_m + _S1_NORTH_PX * 10, _S1_WIDTH_PX, _S1_HEIGHT_PX
+    )
     item = s1_item(
         started=scene.started,
         stopped=scene.stopped,
@@ -190,14 +202,23 @@ def _write_radar(task: _Task, scene: RadarPass) -> None:
         relative_orbit=scene.relative_orbit,
         absolute_orbit=scene.absolute_orbit,
         footprint=scene.swath.outline(frame),
-        **grid,
-        **size,
+        **grid._asdict(),
     )
     for name, pixels in image.items():
         place = Window(_S1_NORTH_PX, _S1_WEST_PX, pixels)
         path = _blob(task.out, item, name.lower())
-        write_sparse_cog(path, **grid, **size, gsd_m=10, windows=[place], nodata=radar.NODATA)
+        write_sparse_cog(path, **grid._asdict(), gsd_m=10, windows=[place], nodata=radar.NODATA)
     write_item(task.out, item)
+
+
+class _Slice(NamedTuple):
+    """The raster of a radar scene."""
+
+    epsg: int
+    west_m: int
+    north_m: int
+    width_px: int
+    height_px: int
 
 
 def _blob(out: Path, item: dict[str, Any], asset: str) -> Path:

@@ -9,7 +9,7 @@ from ingest.sandbox.noise import F32, Frame, fbm, fbm_at
 
 _CLIMATE_SCALE_M = 260_000.0  # a tile (110 km) holds one climate, its neighbour's neighbour another
 _METRES_A_DEGREE = 111_195.0  # of latitude, on a sphere of 6,371 km
-_LAPSE_C_M = 0.0065  # ICAO standard atmosphere (ISO 2533:1975)
+LAPSE_C_M = 0.0065  # ICAO standard atmosphere (ISO 2533:1975)
 _RELIEF, _RAIN, _PEOPLE, _SOIL = 11, 12, 13, 14
 _BASE, _RIVER, _WIDTH, _LAKE = 21, 22, 23, 24
 
@@ -53,7 +53,7 @@ def sea_level_temperature_c(lat_deg: NDArray[np.float64]) -> F32:
     A line through the WMO normals of 1991-2020 of lowland stations, good to about 1.5 C: Singapore 27.8,
     Madrid 15.0, Berlin 9.9, Helsinki 6.5.
     """
-    return (28.3 - 0.36 * np.abs(lat_deg)).astype(np.float32)
+    return np.asarray(28.3 - 0.36 * np.abs(lat_deg), np.float32)
 
 
 def climate(frame: Frame, seed: int) -> Climate:
@@ -72,12 +72,12 @@ def people_at(epsg: int, x_m: NDArray[np.float64], y_m: NDArray[np.float64], see
 
 
 def _logistic(value: F32) -> F32:
-    return (1 / (1 + np.exp(-1.8 * value))).astype(np.float32)
+    return np.asarray(1 / (1 + np.exp(-1.8 * value)), np.float32)
 
 
 def temperature_c(weather: Climate, elevation_m: F32) -> F32:
     """Mean annual air temperature at the ground."""
-    return weather.sea_level_c - np.float32(_LAPSE_C_M) * elevation_m
+    return weather.sea_level_c - np.float32(LAPSE_C_M) * elevation_m
 
 
 def terrain(frame: Frame, weather: Climate, seed: int) -> Terrain:
@@ -102,9 +102,10 @@ def _elevation(frame: Frame, course: F32, relief: F32, seed: int) -> F32:
     hills = fbm(frame, seed, _BASE, 9_000, 7, 0.46)
     valley = np.exp(-np.square(course / np.float32(0.35)))
     height = np.logaddexp(hills + 0.6, 0).astype(np.float32) * (1 - 0.75 * valley)
-    return (60 + 500 * relief**2 + amplitude * height).astype(np.float32)
+    return np.asarray(60 + 500 * relief**2 + amplitude * height, np.float32)
 
 
 def _gradient(field: F32) -> tuple[F32, F32]:
     """Central differences of a field on 10 m pixels, one pixel smaller on each side."""
-    return (field[1:-1, 2:] - field[1:-1, :-2]) / 20, (field[:-2, 1:-1] - field[2:, 1:-1]) / 20
+    east, north = field[1:-1, 2:] - field[1:-1, :-2], field[:-2, 1:-1] - field[2:, 1:-1]
+    return np.asarray(east / 20, np.float32), np.asarray(north / 20, np.float32)
