@@ -28,6 +28,7 @@ _MAX_REFLECTANCE = 2.0  # snow and cloud facing the sun reach about 1.6; uint16 
 _NIR_RATIO = 0.35  # B8A lies inside B08 (832.8 +- 53 nm)
 _NIR_FLOOR = 0.05  # below it noise rules the ratio
 _MARGIN = 0.02  # reflectance; differences below it are not evidence
+_BRIGHT_MARGIN = 0.15  # snow is as bright in red as in blue, and neighbouring bands differ by a tenth
 _MAX_SHARE_ERROR = 0.01
 
 
@@ -143,7 +144,7 @@ def _near_infrared(pixels: _Pixels) -> str | None:
 
 def _blue_end(pixels: _Pixels) -> str | None:
     coastal, blue, red = (pixels.median(name) for name in ("B01", "B02", "B04"))
-    if abs(blue - coastal) > abs(red - coastal) + _MARGIN:
+    if abs(blue - coastal) > abs(red - coastal) + max(_MARGIN, _BRIGHT_MARGIN * coastal):
         return (
             f"B02 {blue:.3f} lies farther from its neighbour B01 {coastal:.3f} than B04 {red:.3f}: red and blue swapped"
         )
