@@ -158,8 +158,9 @@ def _published(folder: Path, shard: int, record: CorpusRecord) -> PublishedShard
 def _publish_shard(folder: Path, shard: int, record: CorpusRecord, pool: Executor) -> PublishedShard:
     """Write previews and items of a shard; shard.json last, as the mark that all of it is there."""
     ref, patches = shard_ref(folder, shard), ShardPatches(folder, shard)
-    (folder / shard_folder(shard)).mkdir(parents=True, exist_ok=True)
-    (folder / "previews" / f"{shard:06d}").mkdir(parents=True, exist_ok=True)
+    for place in (folder / shard_folder(shard), folder / "previews" / f"{shard:06d}"):
+        shutil.rmtree(place, ignore_errors=True)  # whatever another shard of this number, or a crash, left
+        place.mkdir(parents=True)
     publish_patch = functools.partial(_publish_patch, patches, folder, shard, record)
     items, statistics = zip(*pool.map(publish_patch, range(len(patches))), strict=True)
     published = PublishedShard(

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pystac
 import pytest
 import xarray as xr
@@ -18,6 +19,7 @@ from catalog.index import read_index
 from catalog.publish import publish
 from catalog.shard import list_shards, shard_ref, write_shard
 from catalog.stats import BandStatistics, merge_all
+from catalog.validate import validate
 
 
 @pytest.fixture
@@ -114,6 +116,23 @@ def test_only_new_shards_are_made_when_a_build_has_grown(dest: Path, build: Path
     expected = merge_all(BandStatistics.of(patch) for patch in fake_patches(7, side_px=32))
     np.testing.assert_allclose(statistics.mean(["B02", "VH"]), expected.mean(["B02", "VH"]), rtol=1e-12)
     assert statistics.corine == expected.corine
+
+
+def test_a_shard_that_was_made_again_gets_new_items_and_loses_the_old(dest: Path, build: Path):
+    for folder in (build, dest / "labelled"):
+        shutil.rmtree(folder / "shards/000001.zarr")
+    new = list(fake_patches(9, side_px=32))[6:]
+    write_shard(build, 1, new)
+    publish([build], dest)
+    items = {path.stem for path in (dest / "labelled/shard-000001").glob("*.json")} - {"catalog", "shard"}
+    assert items == {patch.patch_id for patch in new}
+    assert len(list((dest / "labelled/previews/000001").iterdir())) == 6
+    assert validate(dest).findings == ()
+
+
+def test_the_index_lies_in_the_order_of_shards_and_rows(dest: Path):
+    stored = pq.read_table(dest / "labelled/items.parquet", columns=["id"])["id"].to_pylist()
+    assert stored == [patch.patch_id for patch in fake_patches(5, side_px=32)]
 
 
 def test_shards_are_linked_not_copied(dest: Path, build: Path):

@@ -5,13 +5,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import zarr
 
 from catalog import validate as program
 from catalog.errors import CorpusError
 from catalog.fake import fake_patches, write_fake_build
 from catalog.publish import publish
-from catalog.shard import shard_path, write_shard
+from catalog.shard import shard_path, shard_ref, write_shard
 from catalog.validate import Validate, validate
 
 
@@ -124,6 +126,30 @@ def test_a_shard_of_another_layout_is_named_with_what_was_expected(dest: Path):
     edit(dest / "labelled/collection.json", lambda collection: collection.update({"deepsentinel:side_px": 64}))
     evidence = found(dest)["array"]
     assert "(3, 64, 64)" in evidence or "(2, 64, 64)" in evidence
+
+
+def reseal(dest: Path, shard: int) -> None:
+    """Make the stated checksum that of the bytes, so that only the content can tell."""
+    checksum = "1220" + shard_ref(dest / "labelled", shard).sha256
+    path = dest / f"labelled/shard-{shard:06d}/catalog.json"
+    edit(path, lambda c: [link.update({"file:checksum": checksum}) for link in c["links"] if link["rel"] == "store"])
+
+
+@pytest.mark.parametrize(
+    ("array", "rule", "evidence"),
+    [("patch", "row-order", "they differ from row 0 on"), ("pol", "coordinate", "expected ('VV', 'VH')")],
+)
+def test_names_in_another_order_than_pixels_are_found(dest: Path, array: str, rule: str, evidence: str):
+    stored = zarr.open_array(shard_path(dest / "labelled", 0) / array, mode="r+")
+    stored[:] = np.asarray(stored[:])[::-1]
+    reseal(dest, 0)
+    assert evidence in found(dest)[rule]
+
+
+def test_missing_consolidated_metadata_is_found(dest: Path):
+    edit(shard_path(dest / "labelled", 0) / "zarr.json", lambda group: group.pop("consolidated_metadata"))
+    reseal(dest, 0)
+    assert "zarr.json holds none" in found(dest)["consolidated"]
 
 
 def test_the_program_prints_findings_and_ends_with_1(dest: Path, capsys: pytest.CaptureFixture[str]):
