@@ -67,4 +67,4 @@ def _cirrus(frame: Frame, sky: Sky) -> F32:
     if sky.cirrus <= 0:
         return np.zeros(frame.shape, np.float32)
     field = fbm(frame, sky.seed, 2, _CIRRUS_SCALE_M, 5, 0.5)
-    return np.asarray(np.clip(field / 2, 0, 1) * np.float32(sky.cirrus), np.float32)
+    return np.asarray(np.clip((field - np.float32(0.4)) / 2, 0, 1) * np.float32(sky.cirrus), np.float32)

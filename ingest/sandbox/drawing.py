@@ -1,6 +1,6 @@
 """Vectors into pixels by area: what share of each 10 m pixel a rectangle or a line covers.
 
-A shape is filled with sample points at most 2.5 m apart, each carrying its part of the area, so a house
+A shape is filled with sample points at most 1.25 m apart, each carrying its part of the area, so a house
 smaller than a pixel makes a mixed pixel, as it does in nature. The samples of a shape do not depend on the frame.
 """
 
@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from ingest.sandbox.buildings import Boxes
 from ingest.sandbox.noise import Frame
-from ingest.sandbox.roads import Line
+from ingest.sandbox.roads import Line, touches
+from ingest.sandbox.towns import near
 
 F64 = NDArray[np.float64]
-_STEP_M = 2.5
+_STEP_M = 1.25  # eight samples along a pixel: its share is right to an eighth in each direction
+_LARGEST_M = 1_500.0  # no box reaches further from its centre
 SHARES = 255  # shares are kept as 0..255
 
 
@@ -22,6 +24,7 @@ def boxes_share(frame: Frame, boxes: Boxes, *, only: NDArray[np.bool_] | None = 
     """Share of each pixel covered by rectangles, x 255."""
     total = np.zeros(frame.rows * frame.cols)
     chosen = boxes if only is None else boxes.select(only)
+    chosen = chosen.select(near(frame, chosen.x_m, chosen.y_m, _LARGEST_M))
     for group, count_u, count_v in _by_size(chosen):
         x_m, y_m = _fill(group, count_u, count_v)
         area = group.length_m * group.width_m / (count_u * count_v)
@@ -32,6 +35,7 @@ def boxes_share(frame: Frame, boxes: Boxes, *, only: NDArray[np.bool_] | None = 
 def box_angle(frame: Frame, boxes: Boxes) -> NDArray[np.uint8]:
     """Direction of the walls in each pixel: angle modulo 90 degrees, 0..254; 255 where no box is."""
     out = np.full(frame.rows * frame.cols, 255, np.uint8)
+    boxes = boxes.select(near(frame, boxes.x_m, boxes.y_m, _LARGEST_M))
     quarter = np.mod(boxes.angle_rad, np.pi / 2) / (np.pi / 2)
     for group, count_u, count_v in _by_size(
         Boxes(boxes.x_m, boxes.y_m, boxes.length_m, boxes.width_m, boxes.angle_rad, (quarter * 254).astype(np.int64))
@@ -45,8 +49,8 @@ def lines_share(frame: Frame, lines: Sequence[Line]) -> NDArray[np.uint8]:
     """Share of each pixel covered by lines of their own width, x 255."""
     total = np.zeros(frame.rows * frame.cols)
     for line in lines:
-        x_m, y_m, area = _along(line)
-        _add(total, frame, x_m, y_m, area)
+        if touches(frame, line.points_m):
+            _add(total, frame, *_along(line))
     return _as_share(total, frame)
 
 

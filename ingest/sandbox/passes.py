@@ -28,7 +28,7 @@ _BASELINES = (
     (dt.date(2022, 12, 6), "05.09"),
     (dt.date(2022, 1, 25), "04.00"),
 )
-_DENSE_M = 1280  # a footprint has a vertex at least this often, so that straight UTM edges stay straight
+_DENSE_M = 2560  # a footprint has a vertex at every cell corner, so that its edges are the cells' edges
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +51,22 @@ class Swath:
         return np.asarray(across[None, :] > np.maximum(reach, 0))
 
     def outline(self, frame: Frame, margin_m: float = 0.0) -> shapely.Polygon:
-        """The covered part as a polygon in longitude and latitude, grown by a margin."""
+        """The covered part as a polygon in longitude and latitude; a margin widens the frame, not the swath."""
         west, south, east, north = frame.bounds_m
-        covered = shapely.box(west, south, east, north)
+        covered = shapely.box(west - margin_m, south - margin_m, east + margin_m, north + margin_m)
         if self.lost_share > 0:
-            across = self.lost_share * (east - west)
-            down = across / math.tan(math.radians(self.heading_deg))
-            corner, step = (west, across) if self.from_west else (east, -across)
-            lost = shapely.Polygon([(corner, north), (corner + step, north), (corner, north - down)])
-            covered = covered.difference(lost)
-        return to_lon_lat(covered.buffer(margin_m, join_style="mitre") if margin_m else covered, frame.epsg)
+            covered = covered.difference(self._lost(west, east, north))
+        return to_lon_lat(covered, frame.epsg)
+
+    def _lost(self, west: float, east: float, north: float) -> shapely.Polygon:
+        """A triangle that holds the corner and runs 1 km past it along the swath's edge."""
+        slope = math.tan(math.radians(self.heading_deg))
+        corner, inwards = (west, 1) if self.from_west else (east, -1)
+        across = self.lost_share * (east - west)
+        past_m = 1_000.0
+        top = (corner + inwards * (across + slope * past_m), north + past_m)
+        bottom = (corner - inwards * past_m, north - (across + past_m) / slope)
+        return shapely.Polygon([top, bottom, (corner - inwards * past_m, north + past_m)])
 
 
 def to_lon_lat(polygon: shapely.Polygon, epsg: int) -> shapely.Polygon:

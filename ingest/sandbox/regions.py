@@ -94,10 +94,10 @@ PRESETS: dict[str, tuple[SimulatedRegion, ...]] = {
     "tiny": (SimulatedRegion("tiny", "33UUU", 12, 14, 2, 2, dt.date(2018, 6, 1), dt.date(2018, 6, 9), cloudiness=0.1),),
     "demo": (
         SimulatedRegion(
-            "labelled", "32UMA", 10, 12, 10, 10, dt.date(2018, 4, 15), dt.date(2018, 9, 20), 40, cloudiness=0.15
+            "labelled", "32UMA", 10, 12, 10, 10, dt.date(2018, 4, 15), dt.date(2018, 9, 20), 35, cloudiness=0.15
         ),
         SimulatedRegion(
-            "unlabelled", "14UNV", 14, 10, 12, 12, dt.date(2022, 4, 10), dt.date(2022, 10, 20), 40, cloudiness=0.15
+            "unlabelled", "14UNV", 14, 10, 12, 10, dt.date(2022, 4, 10), dt.date(2022, 10, 20), 35, cloudiness=0.15
         ),
     ),
 }

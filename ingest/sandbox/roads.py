@@ -38,7 +38,7 @@ def roads(frame: Frame, centres: Towns, villages: Towns, seed: int) -> list[Line
         if joins_town or float(draw(places.name[[first]] ^ places.name[[second]], 9)[0]) < 0.7:
             kind = "tertiary" if joins_town else "unclassified"
             lines.append(_road(frame, places, (first, second), 7.0 if joins_town else 6.0, kind, seed))
-    return [line for line in lines if _touches(frame, line.points_m)]
+    return [line for line in lines if touches(frame, line.points_m)]
 
 
 def streets(frame: Frame, towns: Towns, index: int, seed: int) -> list[Line]:
@@ -68,7 +68,7 @@ def power_lines(frame: Frame, substations: Boxes, centres: Towns) -> list[Line]:
     for first, second in _neighbours(served, 15_000):
         ends = [[substations.x_m[k], substations.y_m[k]] for k in (first, second)]
         line = Line(np.array(ends), 0.0, "power")
-        if _touches(frame, line.points_m):
+        if touches(frame, line.points_m):
             lines.append(line)
     return lines
 
@@ -104,7 +104,8 @@ def _road(frame: Frame, places: Towns, ends: tuple[int, int], width_m: float, ki
     return Line(points, width_m, kind)
 
 
-def _touches(frame: Frame, points_m: F64) -> bool:
+def touches(frame: Frame, points_m: F64) -> bool:
+    """Whether the bounding box of a line, 50 m wider, meets a frame."""
     west, south, east, north = frame.bounds_m
     (left, low), (right, high) = points_m.min(axis=0), points_m.max(axis=0)
     return bool(left < east + 50 and right > west - 50 and low < north + 50 and high > south - 50)

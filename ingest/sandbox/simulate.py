@@ -6,6 +6,7 @@ or the whole tile, so that a patch outside the window finds no scene. Rasters ha
 
 import datetime as dt
 import json
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -38,6 +39,8 @@ MAX_GAP = dt.timedelta(days=3)  # Kruitwagen 2020, section 3: radar scenes furth
 _S1_WIDTH_PX, _S1_HEIGHT_PX = 27_000, 20_500  # of a typical IW slice in the Planetary Computer's archive
 _S1_WEST_PX, _S1_NORTH_PX = 9_301, 7_207  # where in the slice the window lies; off the blocks, as in nature
 
+_ROUNDING_M = 10  # a footprint is this much wider than its pixels, so that rounding loses no patch at the rim
+
 
 @dataclass(frozen=True, slots=True)
 class _Task:
@@ -52,14 +55,16 @@ class _Task:
     """None: make the ground itself."""
 
 
-def simulate(regions: Sequence[SimulatedRegion] | str, out: Path, *, seed: int = 0, workers: int = 1) -> dict[str, Any]:
+def simulate(
+    regions: Sequence[SimulatedRegion] | str, out: Path, *, seed: int = 0, workers: int | None = None
+) -> dict[str, Any]:
     """Write an archive that `ingest.sandbox.server` serves.
 
     Args:
         regions: what to simulate, or the name of a preset.
         out: a new or empty folder.
         seed: of everything; the same seed gives the same bytes.
-        workers: processes; 1 makes everything in this one.
+        workers: processes; 1 makes everything in this one, None takes one a core.
 
     Returns:
         What is written to `archive.json`.
@@ -79,7 +84,9 @@ def simulate(regions: Sequence[SimulatedRegion] | str, out: Path, *, seed: int =
             _Task(task.region, seed, out, task.ground, scene) for task in bare for scene in _passes(task.region, seed)
         ]
         for title, tasks in (("Ground", bare), ("Scenes", scenes)):
-            for _ in progress.track(_run_all(tasks, workers), total=len(tasks), description=title):
+            for _ in progress.track(
+                _run_all(tasks, workers or os.cpu_count() or 1), total=len(tasks), description=title
+            ):
                 pass
         _write_labels(out, bare, seed)
     return _write_description(out, chosen, seed)
@@ -104,6 +111,7 @@ def _progress() -> Iterator[Progress]:
 
 
 def _run_all(tasks: Sequence[_Task], workers: int) -> Iterable[None]:
+    workers = min(workers, len(tasks))
     if workers == 1:
         yield from map(_run, tasks)
         return
@@ -144,7 +152,7 @@ def _write_optical(task: _Task, scene: OpticalPass) -> None:
         sky=_sky(scene, region, task.seed),
         offset=scene.has_offset,
         valid=scene.swath.mask(_at_20m(frame)),
-        noise_seed=_scene_seed(task.seed, region.tile, scene.time),
+        noise_seed=scene_seed(task.seed, region.tile, scene.time),
     )
     item = s2_item(
         tile=region.tile,
@@ -154,7 +162,7 @@ def _write_optical(task: _Task, scene: OpticalPass) -> None:
         orbit_state="descending",
         baseline=scene.baseline,
         cloud_cover=round(image.cloud_percent, 6),
-        footprint=scene.swath.outline(frame),
+        footprint=scene.swath.outline(frame, margin_m=_ROUNDING_M),
         solar_zenith=sun.zenith_deg,
         solar_azimuth=sun.azimuth_deg,
     )
@@ -189,7 +197,7 @@ def _write_radar(task: _Task, scene: RadarPass) -> None:
         day=scene.started.timetuple().tm_yday,
         orbit_state=scene.orbit_state,
         valid=scene.swath.mask(frame),
-        noise_seed=_scene_seed(task.seed, region.tile, scene.started),
+        noise_seed=scene_seed(task.seed, region.tile, scene.started),
     )
     grid = _Slice(
         frame.epsg, frame.west_m - _S1_WEST_PX * 10, frame.north_m + _S1_NORTH_PX * 10, _S1_WIDTH_PX, _S1_HEIGHT_PX
@@ -238,12 +246,13 @@ def _at_20m(frame: Frame) -> Frame:
 def _sky(scene: OpticalPass, region: SimulatedRegion, seed: int) -> Sky:
     """The day's clouds: mostly clear or mostly overcast, as skies are, with the region's mean."""
     share = scene.cloudy ** (1 / region.cloudiness - 1) if region.cloudiness > 0 else 0.0
-    number = _scene_seed(seed, region.tile, scene.time)
+    number = scene_seed(seed, region.tile, scene.time)
     height, thin = (float(uniform(mix(number, salt))[0]) for salt in (1, 2))
-    return Sky(share, 700 + 2_500 * height, 0.25 * thin if thin > 0.75 and region.cloudiness > 0 else 0.0, number)
+    return Sky(share, 700 + 2_500 * height, 0.4 * thin if thin > 0.85 and region.cloudiness > 0 else 0.0, number)
 
 
-def _scene_seed(seed: int, tile: str, time: dt.datetime) -> int:
+def scene_seed(seed: int, tile: str, time: dt.datetime) -> int:
+    """The seed of a scene's own noise: another one for each scene of a tile."""
     return int(mix(seed, *tile.encode(), int(time.timestamp()))[0])
 
 
