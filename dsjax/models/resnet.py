@@ -100,7 +100,9 @@ class Trunk(nnx.Module):
 
 
 class ResNet(nnx.Module):
-    """A ResNet on any subset of sensors; its embedding is the mean of the last feature map.
+    """A ResNet on any subset of sensors; its embedding is the mean of every feature map, fine to coarse.
+
+    Fine maps keep what a place reflects, coarse ones how it is laid out: land cover needs both.
 
     The stem works at 20 m, where the published network has already halved its input once; its max-pooling follows.
     """
@@ -112,14 +114,15 @@ class ResNet(nnx.Module):
         self.stem = FusionStem(widths[0], dtype=dtype, rngs=rngs)
         self.norm = norm(widths[0], dtype=dtype, rngs=rngs)
         self.trunk = Trunk(block, _BLOCKS[config.name], widths, dtype=dtype, rngs=rngs)
-        self.dim = widths[-1] * block.expansion
+        self.dim = sum(widths) * block.expansion
 
     def __call__(self, inputs: Inputs, *, train: bool = False) -> Features:
         """Feature maps at 40, 80, 160 and 320 m, and an embedding in float32."""
         x = jax.nn.relu(self.norm(self.stem(inputs), use_running_average=not train))
         x = nnx.max_pool(x, (3, 3), (2, 2), padding="SAME")
         pyramid = self.trunk(x, train=train)
-        return Features(pyramid, pyramid[-1].astype(jnp.float32).mean(axis=(1, 2)))
+        means = [level.astype(jnp.float32).mean(axis=(1, 2)) for level in pyramid]
+        return Features(pyramid, jnp.concatenate(means, axis=1))
 
 
 def conv(inputs: int, outputs: int, size: int, stride: int = 1, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Conv:

@@ -4,15 +4,17 @@ import dataclasses
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
+from catalog.corpus import Corpus
 from catalog.fake import write_fake_build
 from catalog.publish import publish
 from dsjax.config import AugmentConfig, EncoderConfig, OptimiserConfig, Pretrain, Ramp, SimCLRConfig
 from dsjax.labels import SPLIT
 
 TINY = Pretrain(
+    corpus="",
+    out=Path(),
     steps=8,
     batch_size=8,
     crop_px=32,
@@ -28,17 +30,28 @@ TINY = Pretrain(
 
 @pytest.fixture(scope="session")
 def corpus_href(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """48 patches of 64 px in four classes of cover, labelled, with a split."""
+    """48 patches of 64 px in four classes of cover, labelled."""
     folder = tmp_path_factory.mktemp("corpus")
     publish([write_fake_build(folder / "build", 48, side_px=64)], folder / "published")
-    collection = folder / "published" / "labelled"
-    table = pq.read_table(collection / "items.parquet")
-    splits = [("train", "test", "train", "val")[i // 4 % 4] for i in range(len(table))]
-    pq.write_table(table.append_column(SPLIT, pa.array(splits)), collection / "items.parquet")
-    return str(collection)
+    return str(folder / "published" / "labelled")
 
 
 @pytest.fixture
-def tiny(corpus_href: str, tmp_path: Path) -> Pretrain:
-    """A run of eight steps, seconds long, on every patch."""
-    return dataclasses.replace(TINY, corpus=corpus_href, out=tmp_path / "run", hold_out=())
+def labelled_corpus(corpus_href: str) -> Corpus:
+    """The same with a split: fours of patches, one of each class, go to train, test, train and val in turn."""
+    corpus = Corpus.open(corpus_href)
+    splits = [("train", "test", "train", "val")[i // 4 % 4] for i in range(len(corpus))]
+    corpus.table = corpus.table.append_column(SPLIT, pa.array(splits))
+    return corpus
+
+
+@pytest.fixture(scope="session")
+def tiny_settings(corpus_href: str) -> Pretrain:
+    """Eight steps, seconds long, on every patch."""
+    return dataclasses.replace(TINY, corpus=corpus_href, hold_out=())
+
+
+@pytest.fixture
+def tiny(tiny_settings: Pretrain, tmp_path: Path) -> Pretrain:
+    """The same with a run folder of its own."""
+    return dataclasses.replace(tiny_settings, out=tmp_path / "run")

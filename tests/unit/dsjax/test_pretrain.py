@@ -1,0 +1,151 @@
+"""Whole runs, eight steps long: the same numbers whatever interrupts them or computes them."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from catalog.errors import OutputExistsError
+from dsjax import checkpoints, config, pretrain
+from dsjax.errors import CheckpointError, ConfigError
+from dsjax.recorder import read_metrics
+from dsjax.state import split_model
+
+# What a run computes, without what it measures about the machine.
+COMPUTED = ("step", "loss", "grad_norm", "embedding_spread", "projection_spread")
+SCRIPT = """
+import json, sys
+from dsjax import config, pretrain
+saved = config.from_dict(json.loads(sys.argv[1]))
+if sys.argv[2] == "terminate-at-4":
+    import os, signal
+    from dsjax import loop
+    add = loop._Window.add
+    def add_and_signal(window, metrics):
+        add(window, metrics)
+        add_and_signal.steps += 1
+        if add_and_signal.steps == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+    add_and_signal.steps = 0
+    loop._Window.add = add_and_signal
+summary = pretrain.run(saved)
+print(json.dumps({"step": summary.step, "signum": summary.signum}))
+"""
+
+
+def parameters(run: Path) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(split_model(checkpoints.load_encoder(run).encoder)[1:])]
+
+
+def computed(run: Path) -> list[dict[str, float]]:
+    return [{name: line[name] for name in COMPUTED} for line in read_metrics(run)]
+
+
+def in_another_process(settings: config.Pretrain, mode: str = "plain", devices: int = 1) -> dict:
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, json.dumps(config.to_dict(settings)), mode],
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_settings, tmp_path_factory) -> config.Pretrain:
+    """A run that nothing interrupted."""
+    settings = dataclasses.replace(tiny_settings, out=tmp_path_factory.mktemp("whole"))
+    assert pretrain.run(settings) == pretrain.RunSummary(settings.out, 8, None)
+    return settings
+
+
+def test_a_run_leaves_settings_corpus_metrics_and_a_checkpoint(whole):
+    assert checkpoints.read_config(whole.out) == whole
+    record = checkpoints.read_corpus(whole.out)
+    assert (record.href, record.patches) == (whole.corpus, 48)
+    assert [line["step"] for line in read_metrics(whole.out)] == [2, 4, 6, 8]
+    assert all(0 <= line["input_wait_share"] <= 1 for line in read_metrics(whole.out))
+
+
+def test_a_run_that_stopped_and_resumed_is_bit_identical(whole, tmp_path):
+    first = dataclasses.replace(whole, out=tmp_path / "run", stop_at_step=3)
+    assert pretrain.run(first).step == 3
+    second = dataclasses.replace(first, stop_at_step=None, resume=True)
+    assert pretrain.run(second).step == 8
+    for one, two in zip(parameters(whole.out), parameters(second.out), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert computed(whole.out)[-2:] == computed(second.out)[-2:]
+
+
+def test_sigterm_saves_and_the_resumed_run_is_bit_identical(whole, tmp_path):
+    settings = dataclasses.replace(whole, out=tmp_path / "run")
+    assert in_another_process(settings, "terminate-at-4") == {"step": 4, "signum": signal.SIGTERM}
+    pretrain.run(dataclasses.replace(settings, resume=True))
+    for one, two in zip(parameters(whole.out), parameters(settings.out), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_eight_devices_compute_what_one_does(whole, tmp_path):
+    settings = dataclasses.replace(whole, out=tmp_path / "run")
+    in_another_process(settings, devices=8)
+    one, eight = ([line["loss"] for line in read_metrics(run)] for run in (whole.out, settings.out))
+    np.testing.assert_allclose(one, eight, rtol=1e-5)
+
+
+def test_an_existing_run_is_neither_overwritten_nor_resumed_unasked(whole):
+    with pytest.raises(OutputExistsError, match="--resume"):
+        pretrain.run(whole)
+
+
+def test_a_run_is_not_resumed_with_other_settings_or_without_a_checkpoint(whole, tmp_path):
+    with pytest.raises(CheckpointError, match="seed was 0, now 1"):
+        pretrain.run(dataclasses.replace(whole, seed=1, resume=True))
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        pretrain.run(dataclasses.replace(whole, out=tmp_path, resume=True))
+
+
+def test_a_run_is_not_resumed_on_another_corpus(whole):
+    settings = dataclasses.replace(whole, resume=True)
+    path = whole.out / "corpus.json"
+    text = path.read_text()
+    path.write_text(text.replace(checkpoints.read_corpus(whole.out).fingerprint, "another"))
+    try:
+        with pytest.raises(CheckpointError, match="fingerprint another"):
+            pretrain.run(settings)
+    finally:
+        path.write_text(text)
+
+
+def test_overwriting_starts_anew(tiny):
+    tiny.out.mkdir()
+    (tiny.out / "old").touch()
+    pretrain.run(dataclasses.replace(tiny, overwrite=True, stop_at_step=1))
+    assert not (tiny.out / "old").exists()
+
+
+def test_held_out_splits_are_not_trained_on(labelled_corpus):
+    kept = pretrain.training_rows(labelled_corpus, ("val", "test"))
+    assert len(kept) == 24
+    assert set(kept.table["deepsentinel:split"].to_pylist()) == {"train"}
+
+
+def test_settings_that_do_not_fit_are_refused_before_anything_is_written(tiny):
+    for change, message in (
+        ({"crop_px": 40}, "multiple of 32"),
+        ({"batch_size": 1}, "at least 2"),
+        ({"batch_size": 64}, "48 patches"),
+        ({"crop_px": 64}, "64 px"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            pretrain.run(dataclasses.replace(tiny, **change))
+    assert not tiny.out.exists()
