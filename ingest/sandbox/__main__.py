@@ -43,6 +43,8 @@ class Archive:
     """Preset of the simulated Earth, such as "demo"."""
     seed: int = 0
     """Of the simulated Earth: another seed, another Earth."""
+    workers: int = 1
+    """Processes that simulate; the archive is the same with any number."""
     sources: Annotated[tuple[Path, ...], tyro.conf.arg(name="from")] = ()
     """Folders of real pixels, in TerraMesh's or BigEarthNet's layout."""
 
@@ -105,7 +107,7 @@ def make_archive(options: Archive) -> int:
         if options.simulate is not None:
             from ingest.sandbox.simulate import simulate
 
-            simulate(options.simulate, aside, seed=options.seed)
+            simulate(options.simulate, aside, seed=options.seed, workers=options.workers)
         else:
             from ingest.sandbox.real import write_real_archive
 

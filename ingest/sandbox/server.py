@@ -113,9 +113,14 @@ class Sandbox:
 
     @contextlib.contextmanager
     def applied(self) -> Iterator["Sandbox"]:
-        """Set `environ` in this process and empty the SDK's caches; undo both at the end."""
-        before = {name: os.environ.get(name) for name in self.environ}
-        os.environ.update(self.environ)
+        """Set `environ` in this process and empty the SDK's caches; undo both at the end.
+
+        GDAL is also told not to look for files beside the one it opens: rasterio holds Python's lock while it does,
+        and this server, a thread of the same process, could never answer.
+        """
+        changes = self.environ | {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+        before = {name: os.environ.get(name) for name in changes}
+        os.environ.update(changes)
         _forget_sdk_state()
         try:
             yield self

@@ -40,6 +40,7 @@ class LoopbackServer(ThreadingHTTPServer):
         self.answer = answer
         self.sent = sent
         self._open: set[socket.socket] = set()
+        self._stopping = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), name="sandbox", daemon=True)
         try:
@@ -55,16 +56,18 @@ class LoopbackServer(ThreadingHTTPServer):
         """Stop listening, hang up on every client and wait for their threads."""
         self.shutdown()
         with self._lock:
+            self._stopping = True
             for connection in self._open:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
+                _hang_up(connection)
         self.server_close()
         self._thread.join()
 
     def opened(self, connection: socket.socket) -> None:
-        """Remember a connection."""
+        """Remember a connection; one whose thread starts only after `stop` began is closed at once."""
         with self._lock:
             self._open.add(connection)
+            if self._stopping:
+                _hang_up(connection)
 
     def closed(self, connection: socket.socket) -> None:
         """Forget a connection."""
@@ -131,3 +134,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Requests go to this module's logger instead."""
+
+
+def _hang_up(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # the client was faster
+        connection.shutdown(socket.SHUT_RDWR)

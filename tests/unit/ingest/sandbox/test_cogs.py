@@ -71,7 +71,7 @@ def test_window_that_leaves_the_raster_is_refused(tmp_path, row, col):
 
 
 def test_windows_need_one_dtype(tmp_path):
-    with pytest.raises(GridError, match="uint16.*uint8"):
+    with pytest.raises(GridError, match=r"uint16.*uint8"):
         write(tmp_path, Window(0, 0, np.ones((2, 2), np.uint8)), Window(0, 0, np.ones((2, 2), np.uint16)))
     with pytest.raises(GridError, match="at least one window"):
         write(tmp_path)
