@@ -31,7 +31,6 @@ class Ground:
     """`landcover.Cover`."""
     zone: NDArray[np.uint8]
     """`landcover.Zone`: CORINE grid codes before generalisation."""
-    parcel: NDArray[np.uint32]
     vigour: NDArray[np.int8]
     """Departure of greenness, x 32."""
     tone: NDArray[np.int8]
@@ -99,7 +98,6 @@ def _strip(frame: Frame, built: Works, seed: int) -> Ground:
     return Ground(
         cover=np.where(station & dry, np.uint8(_STATION_COVER), cover.cover),
         zone=cover.zone,
-        parcel=cover.parcel,
         vigour=_store(cover.vigour),
         tone=_store(cover.tone),
         texture=_store(cover.texture),

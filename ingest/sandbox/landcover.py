@@ -91,8 +91,6 @@ class LandCover:
 
     cover: U8
     zone: U8
-    parcel: U32
-    """Hash that names the parcel of farmland, or the block of other land."""
     vigour: F32
     """Departure of greenness: unit variance, one value a parcel on farmland, smooth elsewhere."""
     tone: F32
@@ -131,7 +129,7 @@ def land_cover(
     water = ground.river | ground.lake
     cover[water] = Cover.WATER
     zone[water] = np.where(ground.lake[water], Zone.WATER_BODY, Zone.WATER_COURSE)
-    return LandCover(cover, zone, parcels.parcel, *_departures(frame, weather, cover, parcels, seed))
+    return LandCover(cover, zone, *_departures(frame, weather, cover, parcels, seed))
 
 
 def _parcels(frame: Frame, seed: int) -> _Parcels:

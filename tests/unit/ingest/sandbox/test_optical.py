@@ -23,7 +23,6 @@ def flat(cover: Cover) -> Ground:
     return Ground(
         cover=np.full(shape, cover, np.uint8),
         zone=np.ones(shape, np.uint8),
-        parcel=np.zeros(shape, np.uint32),
         vigour=np.zeros(shape, np.int8),
         tone=np.zeros(shape, np.int8),
         texture=np.zeros(shape, np.int8),

@@ -20,7 +20,7 @@ def flat(cover: Cover) -> Ground:
     shape = FRAME.shape
     zero, share = np.zeros(shape, np.int8), np.zeros(shape, np.uint8)
     return Ground(
-        cover=np.full(shape, cover, np.uint8), zone=share, parcel=np.zeros(shape, np.uint32), vigour=zero, tone=zero,
+        cover=np.full(shape, cover, np.uint8), zone=share, vigour=zero, tone=zero,
         texture=zero, house=share, hall=share, road=share, wall_angle=np.full(shape, 255, np.uint8),
         tower=np.zeros(shape, bool), elevation_m=np.full(shape, 100, np.int16), dzdx=np.zeros(shape, np.float16),
         dzdy=np.zeros(shape, np.float16),
