@@ -19,6 +19,7 @@ def main(options: type[_Options], run: Callable[[_Options], object]) -> None:
     """Parse the command line into `options`, then run; errors as `reported_errors` says."""
     parsed = tyro.cli(options, prog=program_name())
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of every retry; what fails in the end is an error
     with reported_errors():
         run(parsed)
 

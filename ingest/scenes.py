@@ -27,6 +27,7 @@ from ingest.sources.profile import Source, scene_of
 CELL_DEG = 5
 PAGE_ITEMS = 1000  # the most the Planetary Computer gives at once
 _RETRIES = 8
+_CONNECT_RETRIES = 3  # an address that refuses is mostly a network that is not there: say so within seconds
 _RETRY_STATUS = (429, 500, 502, 503, 504)
 _TIMEOUT_S = (10.0, 60.0)  # connect, read; the server itself gives up after 30 s
 
@@ -142,7 +143,7 @@ def _api_search(source: Source) -> Search:
     from urllib3.util.retry import Retry
 
     retry = Retry(
-        total=_RETRIES, backoff_factor=1, backoff_max=120, status_forcelist=_RETRY_STATUS,
+        total=_RETRIES, connect=_CONNECT_RETRIES, backoff_factor=1, backoff_max=120, status_forcelist=_RETRY_STATUS,
         allowed_methods=None,  # by default POST is never retried
         respect_retry_after_header=True,
     )  # fmt: skip

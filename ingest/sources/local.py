@@ -12,6 +12,7 @@ def local(href: str) -> Source:
         s2_collection="sentinel-2-l2a",
         s1_collection="sentinel-1-rtc",
         assets={band.name: band.name for band in S2} | {SCL: SCL} | {band.name: band.name.lower() for band in S1},
+        cite_href=None,
         sign=lambda asset: asset,
         forget_token=lambda asset: None,
     )

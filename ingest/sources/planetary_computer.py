@@ -20,6 +20,7 @@ def planetary_computer() -> Source:
         s2_collection="sentinel-2-l2a",
         s1_collection="sentinel-1-rtc",
         assets={band.name: band.name for band in S2} | {SCL: SCL} | {band.name: band.name.lower() for band in S1},
+        cite_href=STAC_URL,
         sign=sign,
         forget_token=forget_token,
     )

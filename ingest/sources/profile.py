@@ -24,6 +24,8 @@ class Source:
     s1_collection: str
     assets: Mapping[str, str]
     """Asset key by band name (and "SCL")."""
+    cite_href: str | None
+    """API address under which items are cited, whichever server answered; None: an item's own self link."""
     sign: Callable[[str], str]
     """Makes an href readable, right before it is opened."""
     forget_token: Callable[[str], None]
@@ -56,8 +58,14 @@ def scene_of(item: Mapping[str, Any], source: Source) -> Scene | None:
         cloud_cover=properties.get("eo:cloud_cover"),
         baseline=properties.get("s2:processing_baseline"),
         tile=_tile_of(properties),
-        item_href=next((link["href"] for link in item.get("links", ()) if link["rel"] == "self"), None),
+        item_href=_cited(item, source),
     )
+
+
+def _cited(item: Mapping[str, Any], source: Source) -> str | None:
+    if source.cite_href is not None:
+        return f"{source.cite_href}/collections/{item['collection']}/items/{item['id']}"
+    return next((link["href"] for link in item.get("links", ()) if link["rel"] == "self"), None)
 
 
 def _epsg_of(item: Mapping[str, Any], asset: str) -> int:

@@ -120,7 +120,7 @@ def test_times_zones_and_bounds_equal_the_sources(real_build, sites):
     ],
 )
 def test_acquisition_times_are_those_of_the_products(real_build, sites, site, s1_time, s2_time):
-    """A radar item's `datetime` is the middle of its slice of 25 s, as on the Planetary Computer; its id has the start."""
+    """A radar item states the middle of its slice of 25 s, as on the Planetary Computer; its id has the start."""
     item = next(name for name, source in sites.items() if site in source.site["site"])
     patches = [p for p, _, _ in stored_patches(real_build) if p.s2["item_id"] == item]
     assert {p.s2["acquired"][:19] for p in patches} == {s2_time}
