@@ -18,3 +18,5 @@ def use_compilation_cache(folder: Path | None) -> None:
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         jax.config.update("jax_compilation_cache_dir", str(folder))
+        # The many small programs that initialise a model take longer than the one that trains it.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -1,4 +1,4 @@
-"""ResNet-18 and ResNet-50 (He et al. 2015, table 1) behind the sensor-fusion stem."""
+"""ResNet-18 and ResNet-50 (He et al. 2015, table 1), and half a ResNet-18, behind the sensor-fusion stem."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,8 @@ from dsjax.data import Inputs
 from dsjax.models.stem import Features, FusionStem
 
 _MOMENTUM = 0.9  # of the running statistics; He et al. 2015 use the running mean of Ioffe and Szegedy with 0.9
-_BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3)}  # He et al. 2015, table 1
+# He et al. 2015, table 1; resnet10 is ours
+_BLOCKS = {"resnet10": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3)}
 _WIDTHS = (64, 128, 256, 512)
 
 

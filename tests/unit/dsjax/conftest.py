@@ -18,7 +18,7 @@ TINY = Pretrain(
     steps=8,
     batch_size=8,
     crop_px=32,
-    encoder=EncoderConfig(width=0.125),
+    encoder=EncoderConfig("resnet10", width=0.125),
     augment=AugmentConfig(shift_px=Ramp(2, 8)),
     method=SimCLRConfig(projection_dim=16, hidden_dim=16),
     optimiser=OptimiserConfig(warmup=0.25),
@@ -46,9 +46,10 @@ def labelled_corpus(corpus_href: str) -> Corpus:
 
 
 @pytest.fixture(scope="session")
-def tiny_settings(corpus_href: str) -> Pretrain:
-    """Eight steps, seconds long, on every patch."""
-    return dataclasses.replace(TINY, corpus=corpus_href, hold_out=())
+def tiny_settings(corpus_href: str, tmp_path_factory: pytest.TempPathFactory) -> Pretrain:
+    """Eight steps, seconds long, on every patch. What one run compiles serves the others."""
+    cache = tmp_path_factory.mktemp("compiled")
+    return dataclasses.replace(TINY, corpus=corpus_href, hold_out=(), compilation_cache=cache)
 
 
 @pytest.fixture

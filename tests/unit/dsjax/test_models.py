@@ -46,7 +46,7 @@ def test_the_stem_has_one_convolution_a_group_and_one_token():
 
 @pytest.mark.parametrize("available, hidden", [(ONLY_S1, ("s2_10m", "s2_20m")), (ONLY_S2, ("s1",))])
 def test_pixels_of_a_missing_sensor_cannot_reach_the_embedding(available, hidden):
-    encoder = ResNet(EncoderConfig(width=0.125), rngs=nnx.Rngs(0))
+    encoder = ResNet(EncoderConfig("resnet10", width=0.125), rngs=nnx.Rngs(0))
     before = inputs(available)
     other = inputs(available, seed=1)
     after = before._replace(**{name: getattr(other, name) for name in hidden})
@@ -59,7 +59,7 @@ def test_pixels_of_a_missing_sensor_cannot_reach_the_embedding(available, hidden
 
 
 def test_a_missing_sensor_is_told_from_one_that_reads_the_mean():
-    encoder = ResNet(EncoderConfig(width=0.125), rngs=nnx.Rngs(0))
+    encoder = ResNet(EncoderConfig("resnet10", width=0.125), rngs=nnx.Rngs(0))
     flat = inputs()._replace(s1=jnp.zeros((2, 32, 32, 2)))
     missing = flat._replace(available=jnp.tile(jnp.array(ONLY_S2), (2, 1)))
     assert not np.allclose(encoder(flat).embedding, encoder(missing).embedding)
@@ -122,7 +122,7 @@ def test_a_basic_block_is_what_the_paper_draws(stride):
 
 
 def test_features_halve_their_grid_from_stage_to_stage():
-    encoder = ResNet(EncoderConfig(width=0.125), rngs=nnx.Rngs(0))
+    encoder = ResNet(EncoderConfig("resnet10", width=0.125), rngs=nnx.Rngs(0))
     features = encoder(inputs(side=64))
     assert [level.shape[1:] for level in features.pyramid] == [(16, 16, 8), (8, 8, 16), (4, 4, 32), (2, 2, 64)]
     np.testing.assert_allclose(features.embedding[:, -64:], features.pyramid[-1].mean((1, 2)), rtol=1e-5)
@@ -130,8 +130,8 @@ def test_features_halve_their_grid_from_stage_to_stage():
 
 
 def test_bfloat16_computes_what_float32_does_and_keeps_its_parameters():
-    exact = ResNet(EncoderConfig(width=0.125), rngs=nnx.Rngs(0))
-    rough = ResNet(EncoderConfig(width=0.125, dtype="bfloat16"), rngs=nnx.Rngs(0))
+    exact = ResNet(EncoderConfig("resnet10", width=0.125), rngs=nnx.Rngs(0))
+    rough = ResNet(EncoderConfig("resnet10", width=0.125, dtype="bfloat16"), rngs=nnx.Rngs(0))
     one, two = (encoder(inputs(patches=4)).embedding for encoder in (exact, rough))
     assert two.dtype == jnp.float32
     assert np.linalg.norm(one - two) < 0.02 * np.linalg.norm(one)  # bfloat16 rounds to 0.4 %
@@ -143,7 +143,7 @@ def test_nodata_of_any_kind_gives_finite_gradients():
     batch.s1[0] = S1_NODATA
     bands = [band.name for group in GROUPS.values() for band in group]
     normalisation = Normalisation(dict.fromkeys(bands, 0.0), dict.fromkeys(bands, 1.0))
-    encoder = ResNet(EncoderConfig(width=0.125), rngs=nnx.Rngs(0))
+    encoder = ResNet(EncoderConfig("resnet10", width=0.125), rngs=nnx.Rngs(0))
     graphdef, params, stats = split_model(encoder)
     x = normalise(decode(batch), normalisation, sensor_mask(SENSORS, 2))
 

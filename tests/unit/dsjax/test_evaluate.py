@@ -1,0 +1,129 @@
+"""Frozen evaluation on made-up patches, whose classes plain statistics already tell apart."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from catalog.corpus import Corpus
+from dsjax import evaluate, pretrain
+from dsjax.checkpoints import TrainedEncoder, load_encoder
+from dsjax.data import SENSORS, Normalisation
+from dsjax.embed import crop_batches, crops_a_side, embed, embedding_function, map_crops, prepare
+from dsjax.errors import CheckpointError, ConfigError
+from dsjax.floors import calibrate, crop_functions, image_statistics
+from dsjax.models.resnet import ResNet
+from dsjax.state import split_model
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_settings, tmp_path_factory) -> TrainedEncoder:
+    """An encoder after one step."""
+    settings = dataclasses.replace(tiny_settings, out=tmp_path_factory.mktemp("run"), stop_at_step=1)
+    pretrain.run(settings)
+    return load_encoder(settings.out)
+
+
+def test_a_loaded_encoder_is_the_one_that_was_trained(trained):
+    assert trained.config.stop_at_step == 1
+    fresh = ResNet(trained.config.encoder, rngs=nnx.Rngs(0))
+    old, new = (split_model(encoder) for encoder in (fresh, trained.encoder))
+    assert jax.tree.structure(old[1:]) == jax.tree.structure(new[1:])
+    assert any(not np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (old[2], new[2])), strict=True))
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match=r"no config\.json"):
+        load_encoder(tmp_path)
+
+
+def test_crops_come_in_order_and_the_padding_is_cut_off(labelled_corpus):
+    part = labelled_corpus.select(np.arange(18))  # one full batch of 16 patches and two more
+    corners = map_crops(lambda batch: batch.s1[:, 0, 0, :].astype("f4"), part, 16)
+    stored = part.read(range(18), ["s1"])["s1"]
+    np.testing.assert_array_equal(corners, np.moveaxis(stored, 1, -1)[:, ::16, ::16])
+    assert len({batch.s1.shape for batch in crop_batches(part, 16)}) == 1
+
+
+@pytest.mark.parametrize("crop_px", [0, 33, 128])
+def test_crops_that_do_not_fit_are_refused(labelled_corpus, crop_px):
+    with pytest.raises(ConfigError, match="patch side of 64 px"):
+        crops_a_side(labelled_corpus, crop_px)
+
+
+def test_embeddings_of_one_sensor_do_not_see_the_other(trained, labelled_corpus):
+    part = labelled_corpus.select(np.arange(4))
+    batch = next(crop_batches(part, 32))
+    for sensors, name in ((("sentinel-1",), "s2_10m"), (("sentinel-2",), "s1")):
+        function = embedding_function(trained.encoder, trained.normalisation, sensors)
+        changed = batch._replace(**{name: getattr(batch, name) + getattr(batch, name).dtype.type(500)})
+        np.testing.assert_array_equal(function(batch), function(changed))
+    z = embed(trained, part)
+    assert z.shape == (4, 2, 2, trained.encoder.dim)
+    np.testing.assert_allclose(z.reshape(16, -1), embedding_function(*trained[:2], SENSORS)(batch), rtol=1e-5)
+
+
+def test_image_statistics_are_means_and_deviations_of_the_sensors_that_are_there(labelled_corpus):
+    normalisation = Normalisation.of(labelled_corpus.statistics)
+    inputs = prepare(next(crop_batches(labelled_corpus, 32)), normalisation, ("sentinel-1",))
+    found = np.asarray(image_statistics(inputs))
+    assert not found[:, : 2 * (4 + 8)].any()
+    np.testing.assert_allclose(found[:, -4:-2], inputs.s1.mean((1, 2)), atol=1e-5)
+    np.testing.assert_allclose(found[:, -2:], inputs.s1.std((1, 2)), rtol=1e-4)
+
+
+def test_calibration_changes_batch_statistics_alone_and_makes_both_modes_agree(trained, labelled_corpus):
+    inputs = prepare(next(crop_batches(labelled_corpus, 32)), trained.normalisation, SENSORS)
+    fresh = ResNet(trained.config.encoder, rngs=nnx.Rngs(0))
+    calibrated = calibrate(fresh, [inputs] * 20)  # 80 passes: 0.9 ** 80 of the start is left
+    jax.tree.map(np.testing.assert_array_equal, split_model(fresh)[1], split_model(calibrated)[1])
+    np.testing.assert_allclose(
+        calibrated(inputs, train=False).embedding, calibrated(inputs, train=True).embedding, atol=2e-2
+    )
+
+
+def test_the_floors_use_the_settings_of_the_run_but_none_of_its_weights(trained, labelled_corpus):
+    functions = crop_functions(trained, labelled_corpus, 32, SENSORS)
+    assert list(functions) == ["pretrained", "random", "statistics"]
+    batch = next(crop_batches(labelled_corpus, 32))
+    z = {name: np.asarray(function(batch)) for name, function in functions.items()}
+    assert z["pretrained"].shape == z["random"].shape == (64, trained.encoder.dim)
+    assert not np.allclose(z["pretrained"], z["random"])
+
+
+def test_rare_and_unseen_classes_are_left_out(labelled_corpus, monkeypatch):
+    crops = evaluate.labelled_crops(labelled_corpus, 32, 0.6, level=3)
+    assert sorted(set(crops.labels.tolist())) == [112, 211, 312, 512]
+    assert len(crops.labels) == len(crops.patches) == crops.used.sum() == 48 * 4
+    np.testing.assert_array_equal(crops.patches, np.arange(48).repeat(4))
+    monkeypatch.setattr(evaluate, "_MIN_TRAIN", 25)  # each class has 24 training crops
+    with pytest.raises(ConfigError, match="fewer than two"):
+        evaluate.labelled_crops(labelled_corpus, 32, 0.6, level=3)
+
+
+def test_scores_cover_every_encoder_sensor_and_probe(trained, labelled_corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(Corpus, "open", lambda href: labelled_corpus)
+    scores = evaluate.run(evaluate.Evaluate(trained.config.out, "fake", draws=50, level=3, out=tmp_path / "s.json"))
+    assert len(scores.scores) == 3 * 3 * 2 * 3
+    assert scores.crops == {"test": 48, "train": 96, "val": 48}
+    assert scores.classes == {"112": 12, "211": 12, "312": 12, "512": 12}
+    # the made-up classes differ in every band's mean, so statistics tell them apart without error
+    for sensors in evaluate.SUBSETS:
+        for probe in ("knn", "linear"):
+            assert scores.find("statistics", sensors, probe).estimate.value == 1.0
+    pretrained, floor = (scores.find(name, "s1", "knn") for name in ("pretrained", "statistics"))
+    assert pretrained.gain is None
+    np.testing.assert_allclose(floor.gain.value, pretrained.estimate.value - 1.0)
+    assert floor.gain.low <= floor.gain.value <= floor.gain.high
+    written = json.loads((tmp_path / "s.json").read_text())
+    assert written["fingerprint"] == labelled_corpus.fingerprint
+    assert written["scores"][0]["estimate"].keys() == {"value", "low", "high"}
+
+
+def test_a_corpus_without_labels_is_refused(labelled_corpus):
+    labelled_corpus.arrays = ("s2_10m", "s2_20m", "s1", "scl")
+    with pytest.raises(ConfigError, match="no corine array"):
+        evaluate.labelled_crops(labelled_corpus, 32, 0.6, level=2)
