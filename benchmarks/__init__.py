@@ -1,0 +1,1 @@
+"""Programs that measure: the demo, quality, speed and memory. Results that are kept lie in benchmarks/results."""
