@@ -89,6 +89,8 @@ class Scores:
     scores: tuple[Score, ...]
     collapse: dict[str, "Collapse"]
     """Of the pre-trained embeddings of test crops, by sensors."""
+    sensor_distance: float
+    """Mean squared distance between what a crop looks like to either sensor alone, on the unit sphere: 0 is equal."""
 
     def find(self, encoder: str, sensors: str, probe: str, metric: str = "accuracy") -> Score:
         """The one score with these names."""
@@ -117,11 +119,18 @@ def run(config: Evaluate) -> Scores:
     """
     from catalog.corpus import Corpus
     from dsjax.checkpoints import load_encoder
+    from dsjax.collapse import alignment, measure_collapse
+    from dsjax.contract import check_pixels
 
     trained, corpus = load_encoder(config.run), Corpus.open(config.corpus)
     crop_px = config.crop_px or trained.config.crop_px
+    check_pixels(corpus)
     crops = labelled_crops(corpus, crop_px, config.min_share, config.level)
-    scores, collapse = score(trained, corpus, crops, crop_px, config)
+    scores, frozen = score(trained, corpus, crops, crop_px, config)
+    collapse = {subset: measure_collapse(z) for subset, z in frozen.items()}
+    for subset, measured in collapse.items():
+        if measured.collapsed:
+            _log.warning("embeddings of %s have collapsed: %s", subset, measured)
     found = Scores(
         run=str(config.run),
         corpus=corpus.href,
@@ -130,6 +139,7 @@ def run(config: Evaluate) -> Scores:
         classes=_count(crops.labels[crops.splits == "test"]),
         scores=scores,
         collapse=collapse,
+        sensor_distance=alignment(frozen["s1"], frozen["s2"]),
     )
     out = config.out or config.run / "scores.json"
     out.write_text(json.dumps(dataclasses.asdict(found), indent=1))
@@ -166,25 +176,22 @@ def labelled_crops(corpus: "Corpus", crop_px: int, min_share: float, level: int)
 
 def score(
     trained: "TrainedEncoder", corpus: "Corpus", crops: Crops, crop_px: int, config: Evaluate
-) -> "tuple[tuple[Score, ...], dict[str, Collapse]]":
-    """Scores of the encoder and its floors for every subset of sensors."""
-    from dsjax.collapse import measure_collapse
+) -> tuple[tuple[Score, ...], dict[str, NDArray[np.float32]]]:
+    """Scores of the encoder and its floors for every subset of sensors, and its embeddings of test crops."""
     from dsjax.embed import map_crops
     from dsjax.floors import crop_functions
 
     scores: list[Score] = []
-    collapse: dict[str, Collapse] = {}
+    frozen: dict[str, NDArray[np.float32]] = {}
     for subset, sensors in SUBSETS.items():
         predictions: dict[tuple[str, str], NDArray[np.integer]] = {}
         for name, function in crop_functions(trained, corpus, crop_px, sensors).items():
             z = map_crops(function, corpus, crop_px)[crops.used]
             predictions |= {(name, probe): labels for probe, labels in _predict(z, crops).items()}
             if name == "pretrained":
-                collapse[subset] = measure_collapse(z[crops.splits == "test"])
-                if collapse[subset].collapsed:
-                    _log.warning("embeddings of %s have collapsed: %s", subset, collapse[subset])
+                frozen[subset] = z[crops.splits == "test"]
         scores += _compare(subset, predictions, crops, config)
-    return tuple(scores), collapse
+    return tuple(scores), frozen
 
 
 def _predict(z: NDArray[np.float32], crops: Crops) -> dict[str, NDArray[np.integer]]:

@@ -45,6 +45,7 @@ def run(config: Pretrain) -> RunSummary:
 
     from catalog.corpus import Corpus
     from dsjax import checkpoints
+    from dsjax.contract import check_pixels
     from dsjax.data import to_devices, training_batches
     from dsjax.loop import stop_on_signals, train
     from dsjax.mesh import place
@@ -55,6 +56,7 @@ def run(config: Pretrain) -> RunSummary:
         jax.distributed.initialize()
     use_compilation_cache(config.compilation_cache)
     corpus = training_rows(Corpus.open(config.corpus), config.hold_out)
+    check_pixels(corpus)
     placement = place(config.batch_size)
     loader = training_batches(corpus, config.batch_size, config.window_px, config.seed, config.reader_threads)
     record = checkpoints.open_run(config, corpus)

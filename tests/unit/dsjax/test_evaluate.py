@@ -117,6 +117,7 @@ def test_scores_cover_every_encoder_sensor_and_probe(trained, labelled_corpus, t
     pretrained, floor = (scores.find(name, "s1", "knn") for name in ("pretrained", "statistics"))
     assert pretrained.gain is None
     np.testing.assert_allclose(floor.gain.value, pretrained.estimate.value - 1.0)
+    assert 0 < scores.sensor_distance < 2
     assert floor.gain.low <= floor.gain.value <= floor.gain.high
     written = json.loads((tmp_path / "s.json").read_text())
     assert written["fingerprint"] == labelled_corpus.fingerprint
