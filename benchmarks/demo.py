@@ -25,7 +25,7 @@ from dsjax.recorder import read_metrics
 from ingest.sandbox.server import Sandbox
 
 LABELLED, UNLABELLED = "labelled", "unlabelled"
-RESERVE = 0.5  # of the places; clouds, swath edges and days without radar refuse some
+RESERVE = 0.4  # of the places; clouds, swath edges and days without radar refuse some
 _console = Console()
 
 
@@ -127,7 +127,7 @@ def simulated_regions(archive: Path) -> list[Region]:
         days = [dt.date.fromisoformat(time[:10]) for time in described["sentinel_2"]]
         spacing = min((b - a).days for a, b in itertools.pairwise(days)) if len(days) > 1 else 12
         outline = archive / "regions" / f"{described['name']}.geojson"
-        end = days[-1] + dt.timedelta(days=1)
+        end = days[-1] + dt.timedelta(days=spacing)
         regions.append(Region(described["name"], str(outline), f"{days[0]}", f"{end}", spacing))
     return sorted(regions, key=lambda region: region.name, reverse=True)
 
