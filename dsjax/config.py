@@ -68,7 +68,7 @@ class AugmentConfig:
 class SimCLRConfig:
     """Contrast of two views against all other patches of the batch (Chen et al. 2020)."""
 
-    temperature: float = 0.1
+    temperature: float = 0.2
     projection_dim: int = 128
     hidden_dim: int = 512
     cross_sensor: float = 0.5
@@ -165,7 +165,24 @@ PRESETS: dict[str, tuple[str, Pretrain]] = {
     ),
     "demo": (
         "Minutes on two cores, about 500 patches.",
-        Pretrain(steps=400, encoder=EncoderConfig(width=0.25), log_every=10, checkpoint_every=200),
+        # Few patches of one region look alike: with the full augmentation the task is too hard for a run this short.
+        Pretrain(
+            steps=800,
+            encoder=EncoderConfig("resnet10", width=0.25),
+            augment=AugmentConfig(
+                s2_gain=0.1,
+                s2_band_gain=0.03,
+                s2_offset=0.005,
+                s1_offset_db=0.5,
+                s1_noise_db=0.5,
+                band_dropout=Ramp(0.01, 0.1),
+                sensor_dropout=Ramp(0.0, 0.3),
+            ),
+            method=SimCLRConfig(cross_sensor=0.3),
+            optimiser=OptimiserConfig(learning_rate=2e-3),
+            log_every=10,
+            checkpoint_every=200,
+        ),
     ),
     "small": (
         "Hours on one GPU, 10,000 patches and more.",
