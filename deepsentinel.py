@@ -25,8 +25,8 @@ def main() -> None:
         version = importlib.import_module("importlib.metadata").version("deepsentinel")
         sys.stdout.write(f"deepsentinel {version}\n")
     elif word in PROGRAMS:
-        sys.argv = [f"deepsentinel {word}", *sys.argv[2:]]
-        runpy.run_module(PROGRAMS[word][0], run_name="__main__", alter_sys=False)
+        del sys.argv[1]
+        runpy.run_module(PROGRAMS[word][0], run_name="__main__", alter_sys=True)
     else:
         sys.stderr.write(f"error: there is no program {word!r}\n\n{_usage()}")
         raise SystemExit(EXIT_USAGE)

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 import tyro
@@ -11,6 +12,7 @@ import tyro
 from catalog.errors import DeepSentinelError
 
 _Options = TypeVar("_Options")
+_COMMAND = "deepsentinel"
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
@@ -26,8 +28,11 @@ def main(options: type[_Options], run: Callable[[_Options], object]) -> None:
 
 def program_name() -> str:
     """What the user typed to start this program: `deepsentinel WORD`, or `python -m package.program`."""
+    words = [Path(word).stem for word in sys.orig_argv]
+    if _COMMAND in words[:-1]:
+        return f"{_COMMAND} {words[words.index(_COMMAND) + 1]}"
     spec = sys.modules["__main__"].__spec__
-    return sys.argv[0] if spec is None or sys.argv[0].startswith("deepsentinel") else f"python -m {spec.name}"
+    return sys.argv[0] if spec is None else f"python -m {spec.name.removesuffix('.__main__')}"
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from catalog.errors import DeepSentinelError, OutputExistsError
-from catalog.program import reported_errors
+from catalog.program import program_name, reported_errors
 from ingest.sandbox.faults import Faults
 from ingest.sandbox.tokens import TTL_S
 
@@ -165,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, run, and end the process with the program's exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     own = words[: words.index("--")] if "--" in words else words
-    options = tyro.cli(Archive | Serve | Run, args=own, prog="python -m ingest.sandbox", description=__doc__)
+    options = tyro.cli(Archive | Serve | Run, args=own, prog=program_name(), description=__doc__)
     if isinstance(options, Run):
         options = replace(options, command=tuple(words[len(own) + 1 :]))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
