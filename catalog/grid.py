@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 from catalog.errors import GridError
-from catalog.mgrs import tile_of, tile_origin, transformer
+from catalog.mgrs import Numbers, square_keys, tile_of, tile_of_key, tile_origin, transformer
 
 SIDE_PX = 256  # the seed's Table 1 counts 65,536 pixels a patch
 GSD_M = 10
@@ -112,3 +113,22 @@ def cell_at(epsg: int, x_m: float, y_m: float, side_px: int = SIDE_PX) -> PatchG
     column, row = (x_m - west_m) // side_m, (north_m - y_m) // side_m
     grid = PatchGrid(epsg, int(west_m + column * side_m), int(north_m - row * side_m), side_px)
     return grid if grid.tile == tile else None
+
+
+def cells_at(
+    epsg: Numbers, x_m: Numbers, y_m: Numbers, side_px: int = SIDE_PX
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """`cell_at` for many points at once.
+
+    Returns:
+        West and north edges in metres, and False where `cell_at` gives None.
+    """
+    keys = square_keys(epsg, x_m, y_m)
+    squares, where = np.unique(keys, return_inverse=True)
+    origins = np.array([tile_origin(tile_of_key(key))[1:] for key in squares.tolist()], dtype=np.int64).reshape(-1, 2)
+    origin_west_m, origin_north_m = origins[where].T
+    side_m = side_px * GSD_M
+    west_m = origin_west_m + np.floor_divide(x_m - origin_west_m, side_m).astype(np.int64) * side_m
+    north_m = origin_north_m - np.floor_divide(origin_north_m - y_m, side_m).astype(np.int64) * side_m
+    centres = square_keys(epsg, west_m + side_m / 2, north_m - side_m / 2)
+    return west_m, north_m, centres == keys

@@ -8,12 +8,15 @@ the 56,686 tiles of ESA's tiling grid and against recorded product metadata.
 
 import functools
 import re
+from typing import Any
 
 import numpy as np
 import pyproj
 from numpy.typing import ArrayLike, NDArray
 
 from catalog.errors import GridError
+
+Numbers = NDArray[np.integer[Any]] | NDArray[np.floating[Any]]
 
 SQUARE_M = 100_000
 TILE_SIDE_PX = 10_980  # pixels of 10 m a side: a tile overlaps its neighbours by 9.8 km
@@ -53,6 +56,24 @@ def tile_of(epsg: int, x_m: float, y_m: float) -> str:
     """Name of the Sentinel-2 tile whose 100 km square holds a UTM point, such as "33UUU"."""
     last_row = 99  # a point on the equator, seen from the south, has y = 10,000 km
     return _square_name(epsg, int(x_m // SQUARE_M), min(int(y_m // SQUARE_M), last_row))
+
+
+def square_keys(epsg: Numbers, x_m: Numbers, y_m: Numbers) -> NDArray[np.int64]:
+    """One number for the 100 km square that holds each of many UTM points; equal squares have equal numbers."""
+    last_row = 99  # as in `tile_of`
+    column, row = (np.floor_divide(edge, SQUARE_M).astype(np.int64) for edge in (x_m, y_m))
+    return (epsg.astype(np.int64) * 100 + column) * 100 + np.minimum(row, last_row)
+
+
+def tile_of_key(key: int) -> str:
+    """The tile of a square by its number from `square_keys`."""
+    return _square_name(key // 10_000, key // 100 % 100, key % 100)
+
+
+def tiles_of(epsg: Numbers, x_m: Numbers, y_m: Numbers) -> NDArray[np.str_]:
+    """`tile_of` for many points at once."""
+    keys, where = np.unique(square_keys(epsg, x_m, y_m), return_inverse=True)
+    return np.array([tile_of_key(key) for key in keys.tolist()], dtype="U5")[where]
 
 
 @functools.lru_cache(maxsize=100_000)

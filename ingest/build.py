@@ -27,8 +27,9 @@ from ingest.errors import PlanError
 from ingest.fill import Filling, LabelSources, Limits, fill_all
 from ingest.folder import build_folder
 from ingest.ledger import BuildSummary, Row, read_rows, summarise, write_rows
+from ingest.match import Matcher
 from ingest.osm import extract
-from ingest.pairing import Matcher, Rules, Verdict
+from ingest.pairing import Rules, Verdict
 from ingest.sample import Plan, read_plan
 from ingest.scenes import chunks_of, fetch_index, load_scenes
 from ingest.sources import PLANETARY_COMPUTER, source_of

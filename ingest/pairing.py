@@ -1,23 +1,33 @@
-"""Which two scenes a patch is read from, and why every other one was refused."""
+"""Which two scenes a patch is read from, and why every other one was refused.
+
+Preference, from the first criterion to the last: a radar scene in the patch's own UTM zone, since any other must be
+resampled; the shortest time between the two images; the clearer optical scene; the earlier one; then the ids. So
+neither the order of scenes nor of places matters. `judge` decides one place and can explain itself; `ingest.match`
+decides a million by the same rules.
+"""
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import shapely
 
 from catalog.patch import Scene, ScenePair
-from ingest.cells import MARGIN_DEG
-from ingest.sample import Place
+from ingest.footprints import contains, continuous, middles, moved
+from ingest.places import Place, Places
 
 MAX_GAP = dt.timedelta(days=3)  # Kruitwagen 2020, section 3
 
+PAIRED = "paired"
 NO_S2_SCENE = "no_s2_scene"
 NO_S1_SCENE = "no_s1_scene"
 OUTSIDE_PERIOD = "outside_period"
+OUTSIDE_SEASON = "outside_season"
 NOT_CONTAINED = "not_contained"
 OTHER_TILE = "other_tile"
+OTHER_ORBIT = "other_orbit"
 CLOUDY_SCENE = "cloudy_scene"
 GAP_TOO_LONG = "gap_too_long"
 NOT_NEAREST = "not_nearest"
@@ -30,6 +40,12 @@ class Rules:
     max_gap: dt.timedelta = MAX_GAP
     scene_cloud_max: float = 60.0
     """Largest `eo:cloud_cover` of a Sentinel-2 scene, percent. Patches have a limit of their own after the read."""
+    orbit: Literal["any", "ascending", "descending"] = "any"
+    """Direction of Sentinel-1's flight. Sentinel-2 always images flying south."""
+    months: tuple[int, ...] = ()
+    """Months (1 to 12) of the optical image; all when empty."""
+    pairs: int = 1
+    """Most pairs a place, on as many days of Sentinel-2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,63 +59,39 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The pair for a place, or none; and a refusal for every other scene that was looked at."""
+    """The pairs for a place, best first, or none; and a refusal for every other scene that was looked at."""
 
     place: Place
-    pair: ScenePair | None
+    pairs: tuple[ScenePair, ...]
     reason: str
     """"paired", or why there is no pair."""
     refusals: tuple[Refusal, ...]
 
-
-class Matcher:
-    """Finds the scenes whose footprints contain a patch, for many patches at once.
-
-    Args:
-        s2: Sentinel-2 scenes.
-        s1: Sentinel-1 scenes.
-    """
-
-    def __init__(self, s2: Sequence[Scene], s1: Sequence[Scene], rules: Rules) -> None:
-        self._scenes = {"s2": list(s2), "s1": list(s1)}
-        self._trees = {
-            sensor: shapely.STRtree([scene.footprint for scene in scenes]) for sensor, scenes in self._scenes.items()
-        }
-        self.rules = rules
-
-    def match(self, places: Sequence[Place]) -> list[Verdict]:
-        """One verdict a place, in order."""
-        footprints = np.array([place.grid.footprint() for place in places], dtype=object)
-        s2 = self._near(footprints, "s2")
-        s1 = self._near(footprints, "s1")
-        return [judge(place, s2[i], s1[i], self.rules) for i, place in enumerate(places)]
-
-    def _near(self, footprints: np.ndarray, sensor: str) -> list[list[Scene]]:
-        near: list[list[Scene]] = [[] for _ in footprints]
-        for i, j in self._trees[sensor].query(footprints, predicate="intersects").T.tolist():
-            near[i].append(self._scenes[sensor][j])
-        return near
+    @property
+    def pair(self) -> ScenePair | None:
+        """The best pair."""
+        return self.pairs[0] if self.pairs else None
 
 
 def judge(place: Place, s2: Iterable[Scene], s1: Iterable[Scene], rules: Rules) -> Verdict:
-    """Choose the pair with the shortest gap for one place.
-
-    Both footprints must contain the whole patch. Ties go to a radar scene in the patch's own UTM zone, then to the
-    clearer optical scene, then to the earlier one, then by id; so the order of the arguments does not matter.
-    """
+    """Choose the best pairs for one place; both footprints must contain the whole patch."""
     refusals: list[Refusal] = []
-    outline = place.grid.footprint()
+    outline = Places.of([place]).inner_outlines()[0]
     optical = [scene for scene in s2 if _passes(refuse_s2(scene, place, outline, rules), refusals)]
-    radar = [scene for scene in s1 if _passes(_refuse_outline(scene, outline), refusals)]
+    worst = _worst(refusals)
+    radar = [scene for scene in s1 if _passes(refuse_s1(scene, outline, rules), refusals)]
     pairs = [ScenePair(place.grid, a, b) for b in optical for a in radar]
-    near = [pair for pair in pairs if abs(pair.gap) <= rules.max_gap]
+    near = sorted((pair for pair in pairs if abs(pair.gap) <= rules.max_gap), key=preference)
     if not near:
         refusals += [_no_partner(scene, radar, rules) for scene in optical]
-        return Verdict(place, None, NO_S1_SCENE if optical else _worst(refusals), tuple(refusals))
-    best = min(near, key=_preference)
-    others = {id(scene): scene for pair in pairs for scene in (pair.s2, pair.s1)}
-    refusals += [_not_nearest(scene, best) for scene in others.values() if scene not in (best.s2, best.s1)]
-    return Verdict(place, best, "paired", tuple(refusals))
+        return Verdict(place, (), NO_S1_SCENE if optical else worst, tuple(refusals))
+    best: dict[dt.date, ScenePair] = {}
+    for pair in near:
+        best.setdefault(pair.s2.acquired.date(), pair)
+    chosen = tuple(best.values())[: rules.pairs]
+    taken = {scene.item_id for pair in chosen for scene in (pair.s2, pair.s1)}
+    refusals += [_not_nearest(scene, chosen[0]) for scene in (*optical, *radar) if scene.item_id not in taken]
+    return Verdict(place, chosen, PAIRED, tuple(refusals))
 
 
 def refuse_s2(scene: Scene, place: Place, outline: shapely.Polygon, rules: Rules) -> Refusal | None:
@@ -109,29 +101,47 @@ def refuse_s2(scene: Scene, place: Place, outline: shapely.Polygon, rules: Rules
         return Refusal(scene.item_id, OUTSIDE_PERIOD, f"acquired {scene.acquired:%Y-%m-%d}, wanted {span}")
     if scene.tile != place.grid.tile:
         return Refusal(scene.item_id, OTHER_TILE, f"tile {scene.tile}, the patch belongs to {place.grid.tile}")
+    if rules.months and scene.acquired.month not in rules.months:
+        return Refusal(scene.item_id, OUTSIDE_SEASON, f"acquired {scene.acquired:%Y-%m-%d}, months {rules.months}")
     if scene.cloud_cover is not None and scene.cloud_cover > rules.scene_cloud_max:
         detail = f"cloud cover {scene.cloud_cover:.1f} % (limit {rules.scene_cloud_max:g} %)"
         return Refusal(scene.item_id, CLOUDY_SCENE, detail)
     return _refuse_outline(scene, outline)
 
 
+def refuse_s1(scene: Scene, outline: shapely.Polygon, rules: Rules) -> Refusal | None:
+    """Why a Sentinel-1 scene cannot serve a place, or None."""
+    if rules.orbit not in ("any", scene.orbit_state):
+        return Refusal(scene.item_id, OTHER_ORBIT, f"{scene.orbit_state}, wanted {rules.orbit}")
+    return _refuse_outline(scene, outline)
+
+
+def preference(pair: ScenePair) -> tuple[bool, dt.timedelta, float, dt.datetime, str, str]:
+    """Sorts the pairs of one place, the best first: see the head of this module."""
+    cloud = pair.s2.cloud_cover if pair.s2.cloud_cover is not None else 100.0
+    other_zone = pair.s1.epsg != pair.grid.epsg
+    return other_zone, abs(pair.gap), cloud, pair.s2.acquired, pair.s2.item_id, pair.s1.item_id
+
+
 def _refuse_outline(scene: Scene, outline: shapely.Polygon) -> Refusal | None:
-    if scene.footprint.covers(outline.buffer(-MARGIN_DEG)):
+    footprint, patch = continuous(_array(scene.footprint)), _array(outline)
+    if contains(footprint, patch)[0]:
         return None
-    inside = scene.footprint.intersection(outline).area / outline.area
+    beside = moved(patch, np.round((middles(footprint) - middles(patch)) / 360))[0]
+    inside = footprint[0].intersection(beside).area / beside.area
     return Refusal(scene.item_id, NOT_CONTAINED, f"holds {inside:.1%} of the patch")
+
+
+def _array(shape: shapely.Geometry) -> np.ndarray:
+    shapes = np.empty(1, dtype=object)
+    shapes[0] = shape
+    return shapes
 
 
 def _passes(refusal: Refusal | None, refusals: list[Refusal]) -> bool:
     if refusal is not None:
         refusals.append(refusal)
     return refusal is None
-
-
-def _preference(pair: ScenePair) -> tuple[dt.timedelta, bool, float, dt.datetime, str, str]:
-    cloud = pair.s2.cloud_cover if pair.s2.cloud_cover is not None else 100.0
-    other_zone = pair.s1.epsg != pair.grid.epsg
-    return abs(pair.gap), other_zone, cloud, pair.s2.acquired, pair.s2.item_id, pair.s1.item_id
 
 
 def _no_partner(scene: Scene, radar: Sequence[Scene], rules: Rules) -> Refusal:
@@ -146,7 +156,7 @@ def _no_partner(scene: Scene, radar: Sequence[Scene], rules: Rules) -> Refusal:
 
 def _not_nearest(scene: Scene, best: ScenePair) -> Refusal:
     hours = abs(best.gap) / dt.timedelta(hours=1)
-    detail = f"{best.s2.item_id} with {best.s1.item_id} has the shortest gap, {hours:.1f} h"
+    detail = f"{best.s2.item_id} with {best.s1.item_id} is preferred, {hours:.1f} h apart"
     return Refusal(scene.item_id, NOT_NEAREST, detail)
 
 

@@ -8,7 +8,7 @@ import datetime as dt
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,36 +17,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 import tyro
+from numpy.typing import NDArray
 
 from catalog.errors import OutputExistsError
-from catalog.grid import SIDE_PX, PatchGrid, cell_at
+from catalog.grid import GSD_M, SIDE_PX, cells_at
 from catalog.mgrs import transformer, utm_epsg
 from catalog.program import main
 from ingest.cells import cells_inside
 from ingest.errors import PlanError
+from ingest.places import Place, Places, to_us
 from ingest.regions import LAND, region
 
 CYCLE = dt.timedelta(days=12)  # Sentinel-1 repeats an orbit every 12 days (ESA, Sentinel-1 mission guide)
 _MAX_LAT_DEG = 83.9  # UTM ends at 84 N
 _MIN_LAT_DEG = -79.9
 _BATCH = 4096
+_TIME = pa.timestamp("us", tz="UTC")
 _MAX_IDLE_BATCHES = 20  # so many batches in a row without a new place: the region and period are exhausted
 
 
 Stratum = tuple[dt.datetime, dt.datetime]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where and when one patch is wanted."""
-
-    draw: int
-    """Position in the order of draws."""
-    grid: PatchGrid
-    start: dt.datetime
-    """Beginning of the stratum, UTC, inclusive."""
-    end: dt.datetime
-    """End of the stratum, UTC, exclusive."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +49,7 @@ class Sample:
     out: Annotated[Path, tyro.conf.Positional]
     """Plan to write (.parquet)."""
     count: int = 1000
-    """Patches wanted."""
+    """Patches wanted, revisits not counted."""
     region: str = LAND
     """"land", "EU27+GB", ISO codes such as "DE,FR", or a .geojson or .parquet file."""
     start: str = "2021-01-01"
@@ -69,13 +59,15 @@ class Sample:
     reserve: float = 1.0
     """Extra places drawn for each one wanted, to replace those that cannot be paired or read."""
     every_cell: bool = False
-    """Take every lattice cell that lies inside the region instead of drawing; --count and --reserve do not apply."""
+    """Take every lattice cell inside the region instead of drawing; count, reserve and revisits do not apply."""
     tiles: tuple[str, ...] = ()
     """With --every-cell: take the cells of these Sentinel-2 tiles, also where they reach into the next UTM zone."""
     stratum_days: int = CYCLE.days
     """Length of a stratum: a cell gives at most one patch in each."""
     side_px: int = SIDE_PX
     """Side of a patch in 10 m pixels; even."""
+    revisits: int = 0
+    """For each place drawn, so many more of the same cell in other seasons, evenly spaced over the period."""
     seed: int = 0
     """Equal seeds draw equal places."""
 
@@ -84,7 +76,7 @@ class Sample:
 class Plan:
     """Places in the order of draws, and how they were drawn."""
 
-    places: tuple[Place, ...]
+    places: Places
     count: int
     """Patches wanted; the places beyond are the reserve."""
     about: dict[str, Any]
@@ -102,7 +94,7 @@ def strata(start: dt.datetime, end: dt.datetime, length: dt.timedelta = CYCLE) -
     return list(itertools.pairwise(edges))
 
 
-def draw_points(outline: shapely.Geometry, rng: np.random.Generator) -> Iterator[list[tuple[float, float]]]:
+def draw_points(outline: shapely.Geometry, rng: np.random.Generator) -> Iterator[NDArray[np.float64]]:
     """Batches of points (longitude, latitude) uniform by area on the sphere inside an outline, without end.
 
     Equal areas lie between equal steps of longitude and of the sine of latitude (Archimedes).
@@ -112,29 +104,35 @@ def draw_points(outline: shapely.Geometry, rng: np.random.Generator) -> Iterator
     while True:
         lon = rng.uniform(west, east, _BATCH)
         lat = np.degrees(np.arcsin(rng.uniform(low, high, _BATCH)))
-        inside = shapely.contains_xy(outline, lon, lat)
-        yield list(zip(lon[inside].tolist(), lat[inside].tolist(), strict=True))
+        yield np.stack([lon, lat], axis=1)[shapely.contains_xy(outline, lon, lat)]
 
 
 def draw_places(
-    outline: shapely.Geometry, periods: Sequence[Stratum], count: int, *, side_px: int, seed: int
-) -> list[Place]:
+    outline: shapely.Geometry, periods: Sequence[Stratum], count: int, *, side_px: int, seed: int, revisits: int = 0
+) -> Places:
     """Draw distinct places.
+
+    Args:
+        revisits: so many further strata of each drawn cell follow it in the order of draws.
 
     Raises:
         PlanError: the region and period hold fewer distinct places than asked for.
     """
+    if revisits >= len(periods):
+        raise PlanError(
+            f"{revisits} revisits of a cell need {revisits + 1} strata and the period has {len(periods)}; "
+            "lengthen the period or shorten --stratum-days"
+        )
     rng = np.random.default_rng(seed)
-    found: dict[tuple[PatchGrid, int], Place] = {}
+    found: dict[tuple[int, ...], int] = {}  # cell (and stratum) to stratum, in order of draws
     idle_batches = 0
     for points in draw_points(outline, rng):
         before = len(found)
-        for (lon, lat), stratum in zip(points, rng.integers(len(periods), size=len(points)).tolist(), strict=True):
-            cell = _cell_of(lon, lat, side_px)
-            if cell is not None and (cell, stratum) not in found:
-                found[cell, stratum] = Place(len(found), cell, *periods[stratum])
-            if len(found) == count:
-                return list(found.values())
+        strata_drawn = rng.integers(len(periods), size=len(points))
+        for *cell, stratum in _cells_of(points, strata_drawn, side_px):
+            found.setdefault(tuple(cell) if revisits else (*cell, stratum), stratum)
+        if len(found) >= count:
+            return _places(list(found.items())[:count], periods, side_px, revisits)
         idle_batches = 0 if len(found) > before else idle_batches + 1
         if idle_batches == _MAX_IDLE_BATCHES:
             break
@@ -146,7 +144,7 @@ def draw_places(
 
 def every_place(
     outline: shapely.Geometry, periods: Sequence[Stratum], *, side_px: int, tiles: Sequence[str] = ()
-) -> list[Place]:
+) -> Places:
     """Every cell inside an outline in every stratum.
 
     Raises:
@@ -156,17 +154,22 @@ def every_place(
     if not cells:
         raise PlanError(f"no cell of {side_px} px lies inside the region; use smaller patches (--side-px)")
     wanted = enumerate(itertools.product(periods, cells))
-    return [Place(draw, cell, *period) for draw, (period, cell) in wanted]
+    return Places.of([Place(draw, cell, *period) for draw, (period, cell) in wanted])
 
 
 def write_plan(plan: Plan, path: Path) -> None:
     """Write a plan as one parquet table with its description in the metadata."""
-    rows = [{"draw": p.draw, **asdict(p.grid), "start": p.start, "end": p.end} for p in plan.places]
-    table = pa.Table.from_pylist(rows)
+    places = plan.places
+    side = np.full(len(places), places.side_px)
+    columns = {
+        "draw": places.draw, "epsg": places.epsg, "west_m": places.west_m, "north_m": places.north_m,
+        "side_px": side, "gsd_m": np.full_like(side, GSD_M),
+        "start": pa.array(places.start_us, _TIME), "end": pa.array(places.end_us, _TIME),
+    }  # fmt: skip
     about = json.dumps({**plan.about, "count": plan.count}, sort_keys=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.part")
-    pq.write_table(table.replace_schema_metadata({"deepsentinel:plan": about}), aside)
+    pq.write_table(pa.table(columns).replace_schema_metadata({"deepsentinel:plan": about}), aside)
     aside.rename(path)
 
 
@@ -183,11 +186,9 @@ def read_plan(path: Path) -> Plan:
     if described is None:
         raise PlanError(f"{path} is a parquet file, but not a plan; make one with: deepsentinel sample")
     about = json.loads(described)
-    columns = ("epsg", "west_m", "north_m", "side_px", "gsd_m")
-    places = tuple(
-        Place(row["draw"], PatchGrid(*(row[name] for name in columns)), row["start"], row["end"])
-        for row in table.to_pylist()
-    )
+    lattice = (table[name].to_numpy() for name in ("draw", "epsg", "west_m", "north_m"))
+    times = (table[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
+    places = Places(table["side_px"][0].as_py(), *lattice, *times)
     return Plan(places, about.pop("count"), about)
 
 
@@ -202,6 +203,8 @@ def run(options: Sample) -> Plan:
         raise OutputExistsError(f"{options.out} exists; remove it or choose another name")
     if options.count < 1 or options.reserve < 0:
         raise PlanError(f"count is {options.count} and reserve {options.reserve:g}; they must be >= 1 and >= 0")
+    if options.revisits < 0:
+        raise PlanError(f"revisits is {options.revisits}; it must be 0 or more")
     if options.stratum_days < 1:
         raise PlanError(f"stratum-days is {options.stratum_days}; it must be at least 1")
     periods = strata(_day(options.start), _day(options.end), dt.timedelta(days=options.stratum_days))
@@ -210,18 +213,41 @@ def run(options: Sample) -> Plan:
         places = every_place(outline, periods, side_px=options.side_px, tiles=options.tiles)
     else:
         wanted = int(np.ceil(options.count * (1 + options.reserve)))
-        places = draw_places(outline, periods, wanted, side_px=options.side_px, seed=options.seed)
-    kept = ("region", "start", "end", "stratum_days", "every_cell", "tiles", "reserve", "side_px", "seed")
+        places = draw_places(
+            outline, periods, wanted, side_px=options.side_px, seed=options.seed, revisits=options.revisits
+        )
+    kept = ("region", "start", "end", "stratum_days", "every_cell", "tiles", "reserve", "side_px", "revisits", "seed")
     about = json.loads(json.dumps({name: getattr(options, name) for name in kept}))
-    plan = Plan(tuple(places), len(places) if options.every_cell else options.count, about)
+    plan = Plan(places, len(places) if options.every_cell else options.count * (1 + options.revisits), about)
     write_plan(plan, options.out)
     return plan
 
 
-def _cell_of(lon: float, lat: float, side_px: int) -> PatchGrid | None:
-    epsg = int(utm_epsg(lon, lat))
-    x_m, y_m = transformer(4326, epsg).transform(lon, lat)
-    return cell_at(epsg, x_m, y_m, side_px)
+def _cells_of(
+    points: NDArray[np.float64], strata_drawn: NDArray[np.int64], side_px: int
+) -> Iterator[tuple[int, int, int, int]]:
+    """EPSG code, west edge, north edge and stratum of each point that lies in a cell, in order."""
+    lon, lat = points.T
+    epsg = utm_epsg(lon, lat)
+    x_m, y_m = np.empty_like(lon), np.empty_like(lat)
+    for zone in np.unique(epsg).tolist():
+        rows = epsg == zone
+        x_m[rows], y_m[rows] = transformer(4326, zone).transform(lon[rows], lat[rows])
+    west_m, north_m, exists = cells_at(epsg, x_m, y_m, side_px)
+    columns = (epsg, west_m, north_m, strata_drawn)
+    return zip(*(column[exists].tolist() for column in columns), strict=True)
+
+
+def _places(
+    found: Sequence[tuple[tuple[int, ...], int]], periods: Sequence[Stratum], side_px: int, revisits: int
+) -> Places:
+    """Drawn cells as places, each followed by its revisits."""
+    visits = 1 + revisits
+    cells = np.array([cell[:3] for cell, _ in found], dtype=np.int64).repeat(visits, axis=0)
+    shift = np.arange(visits) * len(periods) // visits
+    stratum = (np.array([stratum for _, stratum in found])[:, None] + shift).ravel() % len(periods)
+    edges = np.array([[to_us(start), to_us(end)] for start, end in periods])[stratum]
+    return Places(side_px, np.arange(len(cells)), *cells.T, *edges.T)
 
 
 def _day(text: str) -> dt.datetime:

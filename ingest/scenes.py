@@ -21,7 +21,7 @@ from rich.progress import track
 from catalog.mgrs import transformer
 from catalog.patch import Scene
 from ingest.errors import SourceError
-from ingest.sample import Place
+from ingest.places import Place
 from ingest.sources.profile import Source, scene_of
 
 CELL_DEG = 5

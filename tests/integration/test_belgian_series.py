@@ -11,8 +11,8 @@ from catalog.grid import cell_at
 from catalog.mgrs import transformer
 from catalog.patch import Scene
 from ingest.pairing import Rules, judge
+from ingest.places import Place
 from ingest.radiometry import SCL_CLOUD, SCL_SHADOW
-from ingest.sample import Place
 
 EPSG = 32631
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.errors import GridError
-from catalog.grid import PatchGrid, cell_at, grid_of_cell
+from catalog.grid import PatchGrid, cell_at, cells_at, grid_of_cell
 from catalog.mgrs import tile_origin, transformer
 
 TILES = st.sampled_from(["33UUU", "31UFS", "36JTT", "22JGS", "60WWB", "01CDH", "32VNH"])
@@ -94,3 +94,16 @@ def test_a_grid_between_cells_has_no_name():
     grid = grid_of_cell("33uuu-001-001")
     with pytest.raises(GridError, match="not a cell of 33UUU"):
         _ = PatchGrid(grid.epsg, grid.west_m + 10, grid.north_m).name
+
+
+def test_cells_of_many_points_are_those_of_each_point():
+    """Over whole zones, so that strips without a cell, band borders and the equator occur."""
+    rng = np.random.default_rng(0)
+    epsg = rng.choice([32601, 32633, 32732, 32760], 4000)
+    x, y = rng.uniform(200_000, 800_000, 4000), rng.uniform(1_200_000, 9_000_000, 4000)
+    west, north, exists = cells_at(epsg, x, y)
+    alone = [cell_at(*point) for point in zip(epsg.tolist(), x.tolist(), y.tolist(), strict=True)]
+    assert exists.tolist() == [cell is not None for cell in alone]
+    together = zip(west[exists].tolist(), north[exists].tolist(), strict=True)
+    assert list(together) == [(cell.west_m, cell.north_m) for cell in alone if cell is not None]
+    assert 0.8 < exists.mean() < 1

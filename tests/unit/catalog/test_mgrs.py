@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.errors import GridError
-from catalog.mgrs import SQUARE_M, tile_of, tile_origin, transformer, utm_epsg
+from catalog.mgrs import SQUARE_M, tile_of, tile_origin, tiles_of, transformer, utm_epsg
 
 
 def test_names_and_zones_equal_those_of_the_sentinel_2_tiling_grid(shared_data):
@@ -80,3 +80,13 @@ def test_an_impossible_tile_is_named_in_the_error(name):
 def test_latitudes_beyond_utm_are_refused():
     with pytest.raises(GridError, match=r"84\.500"):
         utm_epsg(np.array([0.0, 1.0]), np.array([10.0, 84.5]))
+
+
+def test_tiles_of_many_points_are_those_of_each_point():
+    rng = np.random.default_rng(0)
+    epsg = rng.choice([32601, 32633, 32731, 32760], 2000)
+    x, y = rng.uniform(200_000, 800_000, 2000), rng.uniform(0, 10_000_000, 2000)
+    alone = [tile_of(*point) for point in zip(epsg.tolist(), x.tolist(), y.tolist(), strict=True)]
+    assert tiles_of(epsg, x, y).tolist() == alone
+    south = np.array([32731]), np.array([500_000.0]), np.array([10_000_000.0])  # the equator, seen from the south
+    assert tiles_of(*south).tolist() == [tile_of(32731, 500_000.0, 10_000_000.0)]

@@ -1,15 +1,19 @@
 import datetime as dt
 import random
 
+import numpy as np
 import pytest
 import shapely
-from hypothesis import given
+import shapely.affinity
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catalog.grid import grid_of_cell
+from catalog.grid import cell_at, grid_of_cell
+from catalog.mgrs import transformer, utm_epsg
 from catalog.patch import Scene
-from ingest.pairing import Matcher, Rules, judge
-from ingest.sample import Place
+from ingest.match import REASONS, Matcher
+from ingest.pairing import Rules, judge
+from ingest.places import Place, Places
 
 GRID = grid_of_cell("33uuu-010-010")
 START = dt.datetime(2021, 6, 1, tzinfo=dt.UTC)
@@ -105,3 +109,111 @@ def test_matching_many_places_equals_judging_each_alone():
     matched = Matcher(s2, s1, Rules()).match(places)
     assert [verdict.pair for verdict in matched] == [judge(place, s2, s1, Rules()).pair for place in places]
     assert len({verdict.pair.s1.item_id for verdict in matched}) == 2
+
+
+# Near zone borders, the equator, the antimeridian and the pole: where footprints and zones go wrong.
+CORNERS = [(12.9, 52.1), (17.99, 48.0), (-179.98, -16.9), (179.99, 66.3), (-66.0, 0.01), (20.5, 78.2)]
+
+
+def cell_near(lon, lat):
+    epsg = int(utm_epsg(lon, lat))
+    x_m, y_m = transformer(4326, epsg).transform(lon, lat)
+    return cell_at(epsg, x_m, y_m)
+
+
+def random_world(rng):
+    """Places and scenes around one corner; footprints turned, cut at the antimeridian or left to run across it."""
+    lon, lat = CORNERS[rng.integers(len(CORNERS))]
+    spots = lon + rng.uniform(-0.2, 0.2, 12) / np.cos(np.radians(lat)), lat + rng.uniform(-0.2, 0.2, 12)
+    cells = [cell_near((x + 180) % 360 - 180, y) for x, y in zip(*spots, strict=True)]
+    starts = [START + dt.timedelta(days=int(day)) for day in rng.integers(0, 3, 12)]
+    places = [Place(i, c, s, s + dt.timedelta(days=6)) for i, (c, s) in enumerate(zip(cells, starts, strict=True)) if c]
+    tiles = [place.grid.tile for place in places]
+    whole_days = rng.integers(0, 2)  # many equal times, so that ties occur
+    s2 = [
+        Scene(
+            f"a{i}", "s2", START + dt.timedelta(days=float(day.round() if whole_days else day)), "S2A", "descending", 1,
+            32601, wrapped(random_outline(rng, lon, lat), rng), {}, float(rng.choice([5, 9, 70])) if i % 5 else None,
+            "04.00", tile=str(rng.choice(tiles)),
+        )
+        for i, day in enumerate(rng.uniform(-1, 9, 40))
+    ]  # fmt: skip
+    zones = sorted({place.grid.epsg for place in places})
+    s1 = [
+        Scene(
+            f"x{i}", "s1", START + dt.timedelta(days=float(day.round() if whole_days else day)), "S1A",
+            str(rng.choice(["ascending", "descending"])), 1, int(rng.choice(zones)),
+            wrapped(random_outline(rng, lon, lat), rng), {},
+        )
+        for i, day in enumerate(rng.uniform(-5, 14, 25))
+    ]  # fmt: skip
+    return places, s2, s1
+
+
+def random_outline(rng, lon, lat):
+    turned = shapely.affinity.rotate(shapely.box(-1, -1, 1, 1), rng.uniform(0, 90))
+    size = rng.uniform(0.15, 0.6)
+    scaled = shapely.affinity.scale(turned, size / np.cos(np.radians(lat)), size, origin=(0, 0))
+    shift = rng.uniform(-0.3, 0.3, 2)
+    return shapely.affinity.translate(scaled, lon + shift[0] / np.cos(np.radians(lat)), lat + shift[1])
+
+
+def wrapped(outline, rng):
+    """As providers state it: longitudes within +-180, cut there or with one ring across."""
+    if rng.integers(2):
+        return shapely.transform(outline, lambda p: np.stack([(p[:, 0] + 180) % 360 - 180, p[:, 1]], axis=1))
+    east = shapely.intersection(outline, shapely.box(-180, -90, 180, 90))
+    parts = [east]
+    for turn in (-360, 360):
+        copy = shapely.affinity.translate(outline, turn)
+        parts.append(shapely.intersection(copy, shapely.box(-180, -90, 180, 90)))
+    return shapely.union_all([part for part in parts if part.area])
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from(["any", "ascending"]), st.sampled_from([(), (6,)]), st.integers(1, 3))
+def test_matching_in_columns_equals_judging_place_by_place(seed, orbit, months, pairs):
+    rng = np.random.default_rng(seed)
+    places, s2, s1 = random_world(rng)
+    rules = Rules(dt.timedelta(days=2), orbit=orbit, months=months, pairs=pairs)
+    matcher = Matcher(s2, s1, rules)
+    for place, verdict in zip(places, matcher.match(places), strict=True):
+        alone = judge(place, s2, s1, rules)
+        assert (verdict.pairs, verdict.reason) == (alone.pairs, alone.reason)
+        assert matcher.explain(place).pairs == alone.pairs
+
+
+def test_random_worlds_hold_pairs_and_every_refusal():
+    """The property above would be empty without them."""
+    seen = set()
+    for seed in range(20):
+        places, s2, s1 = random_world(np.random.default_rng(seed))
+        matched = Matcher(s2, s1, Rules(orbit="ascending", months=(6,))).match_rows(Places.of(places))
+        seen |= set(matched.reasons()) | {reason for reason, count in matched.refusals.items() if count}
+    assert seen == set(REASONS) | {"other_orbit"}
+
+
+def test_counts_of_refusals_are_those_of_the_judge():
+    places, s2, s1 = random_world(np.random.default_rng(1))
+    matched = Matcher(s2, s1, Rules(months=(7,))).match_rows(Places.of(places))
+    told = [r.reason for place in places for r in judge(place, s2, s1, Rules(months=(7,))).refusals]
+    assert matched.refusals["outside_season"] == told.count("outside_season") > 0
+
+
+def test_a_scene_in_the_own_zone_is_preferred_even_when_another_is_nearer_in_time():
+    verdict = judge(PLACE, [optical("a", 2)], [radar("x", 2, epsg=32632), radar("y", 4.5)], Rules())
+    assert verdict.pair.s1.item_id == "y"
+
+
+def test_several_pairs_of_a_place_lie_on_different_days():
+    s2 = [optical("a", 2), optical("strip", 2.01), optical("b", 5), optical("c", 8)]
+    verdict = judge(PLACE, s2, [radar("x", 2.5), radar("y", 5.1), radar("z", 8.5)], Rules(pairs=2))
+    assert [pair.s2.item_id for pair in verdict.pairs] == ["b", "strip"]
+    assert reasons(verdict) == {"a": "not_nearest", "c": "not_nearest", "z": "not_nearest"}
+
+
+def test_only_the_wanted_flight_direction_and_season_serve():
+    flight = judge(PLACE, [optical("a", 2)], [radar("x", 2)], Rules(orbit="descending"))
+    assert reasons(flight) == {"x": "other_orbit", "a": "no_s1_scene"}
+    season = judge(PLACE, [optical("a", 2)], [radar("x", 2)], Rules(months=(7, 8)))
+    assert (reasons(season), season.reason) == ({"a": "outside_season"}, "no_s2_scene")

@@ -99,3 +99,16 @@ def test_options_that_cannot_be_met_are_named(tmp_path, change, hint):
 def test_a_parquet_file_that_is_no_plan_is_refused(tmp_path):
     with pytest.raises(PlanError, match="make one with: deepsentinel sample"):
         read_plan(tmp_path / "none.parquet")
+
+
+def test_revisits_are_the_same_cell_in_evenly_spaced_strata():
+    periods = strata(JANUARY, JANUARY + 12 * CYCLE)
+    places = draw_places(shapely.box(12, 52, 13, 53), periods, 40, side_px=256, seed=1, revisits=2)
+    groups = [places[i : i + 3] for i in range(0, 120, 3)]
+    assert len({group[0].grid for group in groups}) == 40
+    for group in groups:
+        assert len({place.grid for place in group}) == 1
+        steps = [(place.start - group[0].start) / CYCLE % 12 for place in group]
+        assert steps == [0, 4, 8]
+    with pytest.raises(PlanError, match="12 revisits of a cell need 13 strata and the period has 12"):
+        draw_places(shapely.box(12, 52, 13, 53), periods, 1, side_px=256, seed=1, revisits=12)
