@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 import tyro
@@ -23,8 +23,9 @@ from catalog.program import main
 from catalog.schema import SHARD_ROWS, corpus_record
 from catalog.shard import list_shards
 from ingest.arrange import Candidate, ShardJob, arrange
+from ingest.corine import check_coverage, open_corine
 from ingest.errors import PlanError
-from ingest.fill import Filling, LabelSources, Limits, fill_all
+from ingest.fill import Filling, LabelSources, Limits
 from ingest.folder import build_folder
 from ingest.ledger import BuildSummary, Row, read_rows, summarise, write_rows
 from ingest.match import Matcher
@@ -33,6 +34,9 @@ from ingest.pairing import Rules, Verdict
 from ingest.sample import Plan, read_plan
 from ingest.scenes import chunks_of, fetch_index, load_scenes
 from ingest.sources import PLANETARY_COMPUTER, source_of
+from ingest.workers import LOCAL, hire, terminable
+
+_GIVE_UP_AFTER = 8  # shards in a row: then it is not the shards
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,8 @@ class Build:
     """"planetary-computer", the http address of another STAC API, or the path of a static catalog.json."""
     index: Path | None = None
     """Folder of the scene index, which several builds may share; default OUT/index."""
-    corine: Path | None = None
-    """CORINE raster; makes the corpus a labelled one."""
+    corine: str | None = None
+    """CORINE raster or polygons, a path or URL; makes the corpus a labelled one."""
     osm: Path | None = None
     """OpenStreetMap extract (.osm.pbf); makes the corpus a labelled one."""
     max_gap_days: float = 3.0
@@ -62,7 +66,15 @@ class Build:
     shard_rows: int = SHARD_ROWS
     """Patches a shard."""
     workers: int = 1
-    """Processes; each writes whole shards."""
+    """Processes or threads; each writes whole shards."""
+    scheduler: str = LOCAL
+    """"local" for processes, "threads", or the address of a Dask scheduler (tcp://host:8786) whose workers see OUT."""
+    max_failed_share: float = 0.0
+    """End with an error if more than this share of the patches failed; a later run tries them again."""
+    patience_s: float = 120.0
+    """How long to wait, in all, for one image of a provider that is busy or away."""
+    requests_per_s: float = 0.0
+    """Most requests a second to one host, over all workers; 0 for no limit."""
 
 
 def run(options: Build) -> BuildSummary:
@@ -73,17 +85,18 @@ def run(options: Build) -> BuildSummary:
     """
     started = time.monotonic()
     plan = read_plan(options.plan)
-    with build_folder(options.out, _record(options, plan)):
-        labels = prepare_labels(options)
+    with terminable(), build_folder(options.out, _record(options, plan)):
+        labels = prepare_labels(options, plan)
         jobs = arrange(candidates_of(pair_places(options, plan)), plan.count, options.shard_rows)
         done = set(list_shards(options.out))
-        _fill([job for job in jobs if job.index not in done], options, labels)
+        failures = _fill([job for job in jobs if job.index not in done], options, labels)
         summary = dataclasses.replace(
             summarise(read_rows(options.out / "ledger")),
             seconds=time.monotonic() - started,
             nbytes=sum(path.stat().st_size for path in (options.out / "shards").rglob("*") if path.is_file()),
         )
     _report(summary, options.out)
+    _judge(failures, summary, plan.count, options)
     return summary
 
 
@@ -117,38 +130,64 @@ def candidates_of(verdicts: Sequence[Verdict]) -> list[Candidate]:
     return [Candidate(verdict.place.draw, verdict.pair) for verdict in verdicts if verdict.pair is not None]
 
 
-def prepare_labels(options: Build) -> LabelSources:
-    """Check the label sources, and turn an OpenStreetMap extract into a table that workers share.
+def prepare_labels(options: Build, plan: Plan) -> LabelSources:
+    """Check the label sources against the plan, and turn an OpenStreetMap extract into a table that workers share.
 
     Raises:
-        PlanError: a label source is missing or unreadable.
+        PlanError: a label source is missing, unreadable, or does not cover the plan.
     """
-    if options.corine is not None and not options.corine.is_file():
-        raise PlanError(f"there is no CORINE raster {options.corine}; README says where to download it")
-    named = {"corine": options.corine, "osm": options.osm}
-    names = tuple((name, path.name) for name, path in named.items() if path is not None)
+    if options.corine is not None:
+        with open_corine(options.corine) as corine:
+            check_coverage(corine, [place.grid for place in plan.places])
+    names = tuple(label_files(options).items())
     if options.osm is None:
         return LabelSources(options.corine, None, names)
-    features = options.out / "osm-features.parquet"
-    if not features.exists():
-        extract(options.osm, features)
-    return LabelSources(options.corine, features, names)
+    features = options.out / "osm"
+    extract(options.osm, features)
+    return LabelSources(options.corine, features.absolute(), names)
 
 
-def _fill(jobs: Sequence[ShardJob], options: Build, labels: LabelSources) -> None:
-    filling = Filling(options.out, options.source, labels, options.limits)
+def label_files(options: Build) -> dict[str, str]:
+    """Name of the file that each label comes from."""
+    sources = {"corine": options.corine, "osm": options.osm}
+    return {name: PurePosixPath(str(path)).name for name, path in sources.items() if path is not None}
+
+
+def _fill(jobs: Sequence[ShardJob], options: Build, labels: LabelSources) -> list[DeepSentinelError]:
+    """Fill shards, one after the other failing or not; gives up when many in a row fail.
+
+    Raises:
+        DeepSentinelError: the error of shards in a row.
+    """
+    filling = Filling(
+        options.out.absolute(), options.source, labels, options.limits, options.patience_s, options.requests_per_s
+    )
     columns = TextColumn("Reading patches"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     failures: list[DeepSentinelError] = []
-    with Progress(*columns) as progress:
+    in_a_row = 0
+    with Progress(*columns) as progress, hire(options.scheduler, options.workers) as crew:
         task = progress.add_task("", total=sum(job.rows for job in jobs))
-        for outcome in fill_all(jobs, filling, options.workers):
+        for outcome in crew.run(filling, jobs):
             if isinstance(outcome, DeepSentinelError):
                 failures.append(outcome)
+                in_a_row += 1
+                if in_a_row >= _GIVE_UP_AFTER:
+                    break
             else:
+                in_a_row = 0
                 progress.advance(task, outcome.written)
-    if failures:
-        kept = f"; {len(jobs) - len(failures)} of {len(jobs)} shards were written and are kept"
-        raise type(failures[0])(f"{failures[0]}{kept}") from failures[0]
+    return failures
+
+
+def _judge(failures: Sequence[DeepSentinelError], summary: BuildSummary, count: int, options: Build) -> None:
+    """Raise the first error if too much failed."""
+    missing = count - summary.written
+    if not failures or missing <= options.max_failed_share * count:
+        return
+    raise type(failures[0])(
+        f"{failures[0]}; {missing} of {count} patches failed (--max-failed-share {options.max_failed_share:g}), "
+        f"{summary.written} were written and are kept"
+    ) from failures[0]
 
 
 def _record(options: Build, plan: Plan) -> dict[str, Any]:
@@ -159,7 +198,7 @@ def _record(options: Build, plan: Plan) -> dict[str, Any]:
         plan.places[0].grid.side_px,
         plan={"sha256": hashlib.sha256(options.plan.read_bytes()).hexdigest(), "count": plan.count, **plan.about},
         source=options.source,
-        labels=[path.name for path in (options.corine, options.osm) if path is not None],
+        labels=list(label_files(options).values()),
         rules={"max_gap_days": options.max_gap_days, "scene_cloud_max": options.scene_cloud_max},
         limits=dataclasses.asdict(options.limits),
         shard_rows=options.shard_rows,
@@ -176,6 +215,8 @@ def _report(summary: BuildSummary, out: Path) -> None:
     table.add_row("patches written", f"{summary.written}")
     for reason, count in summary.skipped.most_common():
         table.add_row(f"skipped: {reason}", f"{count}")
+    for reason, count in summary.failed.most_common():
+        table.add_row(f"failed: {reason}", f"{count}")
     table.add_row("stored", f"{summary.nbytes / 1e6:.1f} MB")
     table.add_row("time", f"{summary.seconds:.1f} s ({summary.written / max(summary.seconds, 1e-9):.1f} patches/s)")
     Console().print(table)

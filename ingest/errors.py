@@ -15,6 +15,14 @@ class ReadError(DeepSentinelError):
     """An image whose pixels cannot be had now; trying again later may help."""
 
 
+class WriteError(DeepSentinelError):
+    """A corpus folder that cannot be written to, mostly a full disk."""
+
+
+class WorkerLostError(DeepSentinelError):
+    """A worker process that ended without an answer."""
+
+
 class Refused(DeepSentinelError):  # noqa: N818  an expected outcome, recorded in the ledger
     """A patch that is left out for a reason that trying again does not change.
 

@@ -1,28 +1,33 @@
 """Fill shards: read candidates in order until a shard is full, label them, write it. Runs in worker processes."""
 
+import contextlib
 import dataclasses
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
-from catalog.errors import DeepSentinelError
-from catalog.patch import Patch
+from catalog.errors import DeepSentinelError, OutputExistsError
+from catalog.objects import objects_path
+from catalog.patch import Patch, Scene
 from catalog.physics import check_physics
 from catalog.shard import write_shard
 from ingest.arrange import Candidate, ShardJob, by_scene
-from ingest.corine import CorineRaster
-from ingest.errors import PlanError, Refused
+from ingest.corine import open_corine
+from ingest.errors import PlanError, ReadError, Refused, SourceError
+from ingest.folder import disk_errors
+from ingest.images import Access
 from ingest.ledger import Row, write_rows
 from ingest.osm import OsmFeatures
-from ingest.read import SceneReader, gdal_settings, read_patch
-from ingest.sources import Source, source_of
+from ingest.osm_objects import write_objects
+from ingest.ratelimit import RateLimit
+from ingest.read import BANDS_AT_ONCE, SceneReader, read_patch
+from ingest.sources import source_of
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +35,9 @@ LOW_S2_VALID = "low_s2_valid_share"
 LOW_S1_VALID = "low_s1_valid_share"
 CLOUDY_PATCH = "cloudy_patch"
 PHYSICS = "physics"
+
+FAILED_BECAUSE = {ReadError: "image_out_of_reach", SourceError: "no_token", PlanError: "too_few_candidates"}
+"""Reasons in the ledger of what a later run may cure."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +58,10 @@ class Limits:
 class LabelSources:
     """Files that labels are drawn from; None where not wanted."""
 
-    corine: Path | None
+    corine: str | None
+    """Path or URL."""
     osm_features: Path | None
-    """The table that `ingest.osm.extract` wrote."""
+    """The folder of tables that `ingest.osm.extract` wrote."""
     names: tuple[tuple[str, str], ...] = ()
     """Label name and source file, for provenance."""
 
@@ -74,6 +83,10 @@ class Filling:
     source: str
     labels: LabelSources
     limits: Limits
+    patience_s: float = 120.0
+    """How long to wait, in all, for one image of a provider that is busy or away."""
+    requests_per_s: float = 0.0
+    """Most requests a second to one host, over all workers; 0 for no limit."""
 
     def __call__(self, job: ShardJob) -> ShardOutcome:
         """Fill and commit one shard; its ledger is written first, so a committed shard always has one.
@@ -81,30 +94,52 @@ class Filling:
         Raises:
             ReadError: an image cannot be had now; nothing of the shard is kept.
             PlanError: too few candidates survived reading.
+            WriteError: the disk is full.
         """
         started = time.monotonic()
+        rows: dict[int, Row] = {}
+        with disk_errors(self.root):
+            try:
+                patches = self._read(job, rows)
+            except DeepSentinelError as error:
+                _mark_failed(job, rows, error)
+                self._write_ledger(job, rows)
+                raise
+            self._write_ledger(job, rows)
+            shown = [(patch.patch_id, patch.provenance.grid) for patch in patches]
+            write_objects(self.labels.osm_features, shown, objects_path(self.root, job.index))
+            with contextlib.suppress(OutputExistsError):  # a worker that was thought lost committed the same bytes
+                write_shard(self.root, job.index, patches)
+        return ShardOutcome(job.index, len(patches), time.monotonic() - started)
+
+    def _read(self, job: ShardJob, rows: dict[int, Row]) -> list[Patch]:
+        limit = RateLimit(self.root / ".requests", self.requests_per_s)
+        access = Access(source_of(self.source), self.patience_s, limit)
         with ExitStack() as stack:
-            stack.enter_context(gdal_settings())
-            reader = PatchReader(source_of(self.source), self.labels, self.limits, stack)
-            patches, rows = _first_survivors(job, reader.read)
+            reader = PatchReader(access, self.labels, self.limits, stack)
+            patches = _first_survivors(job, reader.read, rows)
         if len(patches) < job.rows:
             raise PlanError(
                 f"shard {job.index} holds {len(patches)} of {job.rows} patches after {len(job.candidates)} candidates "
-                f"({_most_common(rows)}); draw a larger plan (sample --reserve) or loosen the limits"
+                f"({_most_common(rows.values())}); draw a larger plan (sample --reserve) or loosen the limits"
             )
-        write_rows(rows, self.root / f"ledger/{job.index:06d}.jsonl")
-        write_shard(self.root, job.index, patches)
-        return ShardOutcome(job.index, len(patches), time.monotonic() - started)
+        return patches
+
+    def _write_ledger(self, job: ShardJob, rows: Mapping[int, Row]) -> None:
+        write_rows([rows[draw] for draw in sorted(rows)], self.root / f"ledger/{job.index:06d}.jsonl")
 
 
 class PatchReader:
     """Reads and labels patch after patch, keeping the images of the present pair of scenes open."""
 
-    def __init__(self, source: Source, labels: LabelSources, limits: Limits, stack: ExitStack) -> None:
-        self._source = source
+    def __init__(self, access: Access, labels: LabelSources, limits: Limits, stack: ExitStack) -> None:
+        self._access = access
         self._limits = limits
+        self._threads = stack.enter_context(ThreadPoolExecutor(BANDS_AT_ONCE, thread_name_prefix="band"))
         self._names = dict(labels.names)
-        self._corine = stack.enter_context(CorineRaster(labels.corine)) if labels.corine else None
+        self._corine = open_corine(labels.corine) if labels.corine else None
+        if self._corine is not None:
+            stack.push(self._corine)
         self._osm = OsmFeatures(labels.osm_features) if labels.osm_features else None
         self._scenes: dict[str, SceneReader] = {}
         stack.callback(self._close_all)
@@ -117,7 +152,7 @@ class PatchReader:
             ReadError: an image cannot be had now.
         """
         pair = candidate.pair
-        patch = read_patch(pair, self._reader(pair.s2), self._reader(pair.s1))
+        patch = read_patch(pair, self._reader(pair.s2), self._reader(pair.s1), self._threads)
         _check_limits(patch, self._limits)
         made: dict[str, Any] = {}
         if self._corine is not None:
@@ -127,48 +162,24 @@ class PatchReader:
         provenance = dataclasses.replace(patch.provenance, extra={"labels": self._names} if made else {})
         return dataclasses.replace(patch, labels=made, provenance=provenance)
 
-    def _reader(self, scene: Any) -> SceneReader:
+    def _reader(self, scene: Scene) -> SceneReader:
         for kept in [k for k, r in self._scenes.items() if r.scene.sensor == scene.sensor and k != scene.item_id]:
             self._scenes.pop(kept).close()
-        return self._scenes.setdefault(scene.item_id, SceneReader(scene, self._source))
+        return self._scenes.setdefault(scene.item_id, SceneReader(scene, self._access))
 
     def _close_all(self) -> None:
         for reader in self._scenes.values():
             reader.close()
 
 
-def fill_all(jobs: Sequence[ShardJob], filling: Filling, workers: int) -> Iterator[ShardOutcome | DeepSentinelError]:
-    """Fill shards in worker processes; yields outcomes, and expected errors, as they come."""
-    if workers == 1 or len(jobs) <= 1:
-        for job in jobs:
-            yield _outcome(lambda job=job: filling(job))  # type: ignore[misc]
-        return
-    # spawn: a forked copy of GDAL's network threads and locks would hang
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures: list[Future[ShardOutcome]] = [pool.submit(filling, job) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                yield _outcome(future.result)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _outcome(work: Callable[[], ShardOutcome]) -> ShardOutcome | DeepSentinelError:
-    try:
-        return work()
-    except DeepSentinelError as error:
-        return error
-
-
-def _first_survivors(job: ShardJob, read: Callable[[Candidate], Patch]) -> tuple[list[Patch], list[Row]]:
-    """The first `rows` candidates, in order of draws, that can be read; with a ledger row for each one tried.
+def _first_survivors(job: ShardJob, read: Callable[[Candidate], Patch], rows: dict[int, Row]) -> list[Patch]:
+    """The first `rows` candidates, in order of draws, that can be read; with a ledger row by draw for each one tried.
 
     Candidates are tried in groups as large as what is still missing, each group by scene, so which ones survive
     does not depend on the order of reading.
     """
     waiting = deque(job.candidates)
     taken: dict[int, Patch] = {}
-    rows: dict[int, Row] = {}
     while waiting and len(taken) < job.rows:
         group = [waiting.popleft() for _ in range(min(job.rows - len(taken), len(waiting)))]
         for candidate in by_scene(group):
@@ -181,7 +192,17 @@ def _first_survivors(job: ShardJob, read: Callable[[Candidate], Patch]) -> tuple
             else:
                 taken[candidate.draw] = patch
                 rows[candidate.draw] = Row(candidate.draw, cell, "written", patch_id=patch.patch_id)
-    return [taken[draw] for draw in sorted(taken)], [rows[draw] for draw in sorted(rows)]
+    return [taken[draw] for draw in sorted(taken)]
+
+
+def _mark_failed(job: ShardJob, rows: dict[int, Row], error: DeepSentinelError) -> None:
+    """Give the patches that a shard could have had the error's reason, instead of "written"."""
+    kept = [c for c in job.candidates if c.draw not in rows or rows[c.draw].status != "skipped"]
+    for candidate in kept[: job.rows]:
+        reason = FAILED_BECAUSE.get(type(error), type(error).__name__)
+        rows[candidate.draw] = Row(candidate.draw, candidate.pair.grid.name, "failed", reason, str(error))
+    for candidate in kept[job.rows :]:
+        rows.pop(candidate.draw, None)
 
 
 def _check_limits(patch: Patch, limits: Limits) -> None:
@@ -203,6 +224,6 @@ def _check_limits(patch: Patch, limits: Limits) -> None:
         _log.warning("%s contradicts its bands: %s", patch.patch_id, evidence)
 
 
-def _most_common(rows: Sequence[Row]) -> str:
+def _most_common(rows: Iterable[Row]) -> str:
     reasons = [row.reason for row in rows if row.status == "skipped"]
     return f"mostly {max(set(reasons), key=reasons.count)}" if reasons else "none was refused"

@@ -1,6 +1,8 @@
 """What became of every place of a plan: planned, written, skipped for a reason, failed with an error."""
 
 import json
+import os
+import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -42,11 +44,17 @@ class BuildSummary:
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
-    """Write rows as JSON lines, all or nothing."""
+    """Write rows as JSON lines, all or nothing, also when the power fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text("".join(json.dumps(asdict(row), sort_keys=True) + "\n" for row in rows))
-    aside.rename(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    try:
+        with aside.open("w") as file:
+            file.writelines(json.dumps(asdict(row), sort_keys=True) + "\n" for row in rows)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def read_rows(folder: Path) -> list[Row]:

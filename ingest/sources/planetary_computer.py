@@ -1,6 +1,9 @@
 """The Microsoft Planetary Computer: Sentinel-1 RTC and Sentinel-2 L2A as COGs behind short-lived tokens."""
 
 import os
+import threading
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 from catalog.bands import S1, S2
@@ -10,6 +13,7 @@ from ingest.sources.profile import SCL, Source
 STAC_URL = "https://planetarycomputer.microsoft.com/api/stac/v1"
 STAC_URL_VARIABLE = "DEEPSENTINEL_STAC_URL"  # another server of the same API, such as the sandbox
 _MIN_TOKEN_LIFE_S = 300  # a read may last minutes; tokens live 45
+_SIGNING = threading.Lock()  # many threads that sign at once shall ask for one token, and the SDK has no lock
 
 
 def planetary_computer() -> Source:
@@ -36,9 +40,10 @@ def sign(href: str) -> str:
     import requests
 
     bare = href.split("?", 1)[0]  # the SDK would leave an expired token as it is
-    _drop_tokens(bare, younger_than_s=_MIN_TOKEN_LIFE_S)
     try:
-        signed: str = planetary_computer.sign_url(bare)
+        with _SIGNING:
+            _drop_tokens(bare, lambda token: bool(token.ttl() < _MIN_TOKEN_LIFE_S))
+            signed: str = planetary_computer.sign_url(bare)
     except requests.RequestException as error:
         host = urlsplit(bare).hostname
         raise SourceError(
@@ -48,16 +53,19 @@ def sign(href: str) -> str:
 
 
 def forget_token(href: str) -> None:
-    """Drop the cached token of an href's container."""
-    _drop_tokens(href, younger_than_s=float("inf"))
+    """Drop the cached token that an href was signed with; a newer one, which another thread fetched, stays."""
+    bare, _, query = href.partition("?")
+    with _SIGNING:
+        _drop_tokens(bare, lambda token: bool(token.token == query))
 
 
-def _drop_tokens(href: str, *, younger_than_s: float) -> None:
+def _drop_tokens(bare: str, unwanted: Callable[[Any], bool]) -> None:
+    """Drop the cached tokens of an href's container that are unwanted."""
     from planetary_computer.sas import TOKEN_CACHE
 
-    parts = urlsplit(href)
+    parts = urlsplit(bare)
     account = (parts.hostname or "").split(".", 1)[0]
     container = parts.path.lstrip("/").split("/", 1)[0]
     for url, token in list(TOKEN_CACHE.items()):
-        if url.endswith(f"/{account}/{container}") and token.ttl() < younger_than_s:
+        if url.endswith(f"/{account}/{container}") and unwanted(token):
             TOKEN_CACHE.pop(url, None)

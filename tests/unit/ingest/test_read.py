@@ -14,14 +14,15 @@ from catalog.bands import S1, S1_NODATA, S2, S2_10M, S2_20M
 from catalog.grid import PatchGrid
 from catalog.patch import Scene, ScenePair
 from ingest.errors import ReadError, Refused
+from ingest.images import DAMAGED_IMAGE, MISSING_IMAGE, Access
 from ingest.radiometry import stored_gamma0
-from ingest.read import DAMAGED_IMAGE, MISSING_IMAGE, OUTSIDE_IMAGE, SceneReader, read_nearest, read_patch
+from ingest.read import OUTSIDE_IMAGE, SceneReader, read_nearest, read_patch
 from ingest.sandbox.cogs import Window, write_sparse_cog
 from ingest.sources import local
 
 EPSG, WEST, NORTH = 32633, 399_960, 5_800_020  # the corner of a tile, on its 60 m lattice
 SIDE_PX = 384  # of the images, at 10 m: six cells of 64 px, 64 pixels of 60 m
-SOURCE = local("catalog.json")
+ACCESS = Access(local("catalog.json"))
 GSD_M = {band.name: band.gsd_m for band in S2 + S1} | {"SCL": 20}
 CORNERS = [(0, 0), (0, 320), (320, 0), (320, 320), (64, 128)]
 
@@ -72,7 +73,7 @@ def pair_of(images, grid, **optical):
 
 
 def patch_of(pair):
-    with SceneReader(pair.s2, SOURCE) as s2, SceneReader(pair.s1, SOURCE) as s1:
+    with SceneReader(pair.s2, ACCESS) as s2, SceneReader(pair.s1, ACCESS) as s1:
         return read_patch(pair, s2, s1)
 
 
@@ -185,7 +186,7 @@ def test_a_patch_that_leaves_the_image_is_refused(images, row_px, col_px):
 def test_an_image_that_is_gone_or_cut_is_refused_for_that_reason(tmp_path, damage, reason):
     path = write_image(tmp_path, "B02", pixels_of("B02"))
     path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    reader = SceneReader(scene({"B02": path}, sensor="sentinel-2"), SOURCE)
+    reader = SceneReader(scene({"B02": path}, sensor="sentinel-2"), ACCESS)
     with reader, pytest.raises((Refused, ReadError)) as refused:
         reader.read("B02", grid_at(200, 200), 10)
     assert refused.value.reason == reason
