@@ -1,116 +1,104 @@
-"""OpenStreetMap on the patch grid: one bit a class, drawn from features of an .osm.pbf extract.
+"""OpenStreetMap on the patch grid: one bit a class, drawn from the tables of `ingest.osm_extract`.
 
 A pixel without a bit is unknown, not background: OpenStreetMap does not map everything everywhere. Data are
 (c) OpenStreetMap contributors under the ODbL.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
-import rasterio.features
 import shapely
 from numpy.typing import NDArray
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from catalog.grid import PatchGrid
-from catalog.labels import OSM, osm_bits
-from catalog.mgrs import transformer
-from ingest.errors import PlanError
+from catalog.osm_classes import Theme
+from ingest.osm_draw import draw, projector
+from ingest.osm_extract import extract
 
-# Half the width that a line is drawn with, metres; a line between two pixels must not vanish.
-_HALF_WIDTH_M = {"road": 5.0, "rail": 5.0, "water": 10.0, "power": 10.0}
-_DEFAULT_HALF_WIDTH_M = 5.0
-_LINE_KEYS = ("highway", "railway", "waterway")
-_LINE_POWER = "line"
-_KEYS = sorted({key for osm_class in OSM for key in osm_class.tags})
+__all__ = ["Features", "OsmFeatures", "extract"]
+
+_KEPT_GROUPS = 48  # row groups in memory, about 5 MB each
+_MARGIN_M = 50.0  # beyond the widest line's half: what lies outside a patch may still be drawn into it
+_EDGES = ("bbox.xmin", "bbox.ymin", "bbox.xmax", "bbox.ymax")
+_COLUMNS = ["osm_type", "osm_id", "bits", "geometry"]
 
 
-def extract(pbf: Path, out: Path) -> None:
-    """Write the features of an .osm.pbf that belong to a class as a table of bits and geometry (WKB, degrees).
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Features near a patch, in its zone."""
 
-    Raises:
-        PlanError: the file is missing or not a readable .osm.pbf.
-    """
-    if not pbf.is_file():
-        raise PlanError(f"there is no OpenStreetMap extract {pbf}; download one (.osm.pbf) or leave --osm out")
-    try:
-        rows = list(_features(pbf))
-    except RuntimeError as error:  # what pyosmium raises for a broken file
-        raise PlanError(f"{pbf} is not a readable .osm.pbf file: {error}") from error
-    table = pa.table({"bits": pa.array([b for b, _ in rows], pa.uint32()), "geometry": [g for _, g in rows]})
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(f".{out.name}.part")
-    pq.write_table(table, aside, compression="zstd")
-    aside.rename(out)
+    osm_types: NDArray[np.object_]
+    osm_ids: NDArray[np.int64]
+    bits: NDArray[np.uint32]
+    shapes: NDArray[Any]
+    """Metres."""
+
+    @classmethod
+    def concat(cls, parts: "list[Features]") -> "Features":
+        """All of them in order."""
+        empty = cls(np.empty(0, object), np.empty(0, np.int64), np.empty(0, np.uint32), np.empty(0, object))
+        columns = ("osm_types", "osm_ids", "bits", "shapes")
+        return cls(*(np.concatenate([getattr(part, name) for part in (empty, *parts)]) for name in columns))
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """One row group in memory."""
+
+    features: Features
+    """In degrees."""
+    tree: shapely.STRtree
 
 
 class OsmFeatures:
-    """Features in memory, found by place and drawn on patch grids."""
+    """The tables of an extract, found by place; reads the row groups it needs and keeps the latest."""
 
-    def __init__(self, path: Path) -> None:
-        table = pq.read_table(path)
-        self._bits = table["bits"].to_numpy()
-        self._geometries = shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False))
-        self._tree = shapely.STRtree(self._geometries)
+    def __init__(self, folder: Path) -> None:
+        self._files = [pq.ParquetFile(folder / f"{theme}.parquet") for theme in get_args(Theme)]
+        self._places: list[tuple[int, int]] = []
+        boxes = []
+        for number, file in enumerate(self._files):
+            for group, bounds in _group_bounds(file):
+                self._places.append((number, group))
+                boxes.append(shapely.box(*bounds))
+        self._tree = shapely.STRtree(boxes)
+        self._group = lru_cache(_KEPT_GROUPS)(self._read_group)
 
     def labels(self, grid: PatchGrid) -> NDArray[np.uint32]:
         """Bitmask of classes on the 10 m grid, axes `y x`; 0 is unknown."""
-        near = np.sort(self._tree.query(grid.footprint(), predicate="intersects"))
-        shapes = shapely.transform(self._geometries[near], _projector(grid.epsg))
-        mask = np.zeros((grid.side_px, grid.side_px), np.uint32)
-        for osm_class in OSM:
-            chosen = shapes[(self._bits[near] >> osm_class.bit) & 1 == 1]
-            drawn = [_with_width(shape, osm_class.name) for shape in chosen]
-            if drawn:
-                mask |= _draw(drawn, grid).astype(np.uint32) << np.uint32(osm_class.bit)
-        return mask
+        near = self.near(grid)
+        return draw(near.bits, near.shapes, grid)
+
+    def near(self, grid: PatchGrid) -> Features:
+        """Features that may touch a patch, in its zone; by theme, place and id."""
+        west, south, east, north = grid.bounds_m
+        outline = shapely.box(west - _MARGIN_M, south - _MARGIN_M, east + _MARGIN_M, north + _MARGIN_M)
+        degrees = shapely.transform(shapely.segmentize(outline, 1000), projector(grid.epsg, 4326))
+        found = []
+        for number in np.sort(self._tree.query(degrees)).tolist():
+            group = self._group(*self._places[number])
+            rows = np.sort(group.tree.query(degrees, predicate="intersects"))
+            kept = group.features
+            shapes = shapely.transform(kept.shapes[rows], projector(4326, grid.epsg))
+            found.append(Features(kept.osm_types[rows], kept.osm_ids[rows], kept.bits[rows], shapes))
+        return Features.concat(found)
+
+    def _read_group(self, file: int, group: int) -> _Group:
+        table = self._files[file].read_row_group(group, columns=_COLUMNS)
+        shapes = shapely.from_wkb(table["geometry"].to_numpy())
+        types, ids, bits = (table[name].to_numpy() for name in _COLUMNS[:3])
+        return _Group(Features(types, ids, bits, shapes), shapely.STRtree(shapes))
 
 
-def _features(pbf: Path) -> Iterator[tuple[int, bytes]]:
-    import osmium
-
-    wkb = osmium.geom.WKBFactory()
-    reader = osmium.FileProcessor(str(pbf)).with_areas().with_filter(osmium.filter.KeyFilter(*_KEYS))
-    columns = SpinnerColumn(), TextColumn("Reading OpenStreetMap: {task.completed} features"), TimeElapsedColumn()
-    with Progress(*columns) as progress:
-        task = progress.add_task("osm", total=None)
-        for thing in reader:
-            tags = {tag.k: tag.v for tag in thing.tags}
-            if isinstance(thing, osmium.osm.Way) and (bits := osm_bits(_line_tags(tags))):
-                yield bits, bytes.fromhex(wkb.create_linestring(thing))
-            elif isinstance(thing, osmium.osm.Area) and (bits := osm_bits(_area_tags(tags))):
-                yield bits, bytes.fromhex(wkb.create_multipolygon(thing))
-            elif isinstance(thing, osmium.osm.Node) and (bits := osm_bits(tags)):
-                yield bits, bytes.fromhex(wkb.create_point(thing))
-            progress.advance(task)
-
-
-def _line_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    return {k: v for k, v in tags.items() if k in _LINE_KEYS or (k == "power" and v == _LINE_POWER)}
-
-
-def _area_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    return {k: v for k, v in tags.items() if k not in _line_tags(tags)}
-
-
-def _with_width(shape: shapely.Geometry, name: str) -> shapely.Geometry:
-    if shape.geom_type in ("Polygon", "MultiPolygon"):
-        return shape
-    return shape.buffer(_HALF_WIDTH_M.get(name, _DEFAULT_HALF_WIDTH_M))
-
-
-def _draw(shapes: list[shapely.Geometry], grid: PatchGrid) -> NDArray[np.uint8]:
-    drawn: NDArray[np.uint8] = rasterio.features.rasterize(
-        shapes, out_shape=(grid.side_px, grid.side_px), transform=rasterio.Affine(*grid.transform), dtype="uint8"
-    )
-    return drawn
-
-
-def _projector(epsg: int):  # type: ignore[no-untyped-def]
-    def project(lonlat: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.stack(transformer(4326, epsg).transform(lonlat[:, 0], lonlat[:, 1]), axis=1)
-
-    return project
+def _group_bounds(file: pq.ParquetFile) -> Iterator[tuple[int, tuple[float, float, float, float]]]:
+    """Bounds of each row group in degrees, from the file's own statistics."""
+    columns = {file.schema.column(i).path: i for i in range(len(file.schema))}
+    for group in range(file.num_row_groups):
+        metadata = file.metadata.row_group(group)
+        stats = [metadata.column(columns[edge]).statistics for edge in _EDGES]
+        yield group, (stats[0].min, stats[1].min, stats[2].max, stats[3].max)

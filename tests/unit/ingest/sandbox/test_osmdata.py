@@ -7,7 +7,7 @@ import osmium
 import pytest
 import shapely
 
-from catalog.labels import OSM, osm_bits
+from catalog.osm_classes import names_of, osm_bits
 from ingest.sandbox.earth import ground
 from ingest.sandbox.landcover import Cover
 from ingest.sandbox.noise import Frame
@@ -66,8 +66,9 @@ def test_a_region_reads_back_with_the_counts_it_was_built_with(region, tmp_path)
     kinds = Counter(kind for kind, _, _ in found)
     assert kinds["node"] == builder.counts["nodes"]
     assert kinds["way"] == builder.counts["ways"]
-    classes = {osm.name for _, tags, _ in found for osm in OSM if osm_bits(tags) >> osm.bit & 1}
-    assert {"building", "road", "forest", "farmland", "meadow", "residential"} <= classes
+    geometries = {"node": "point", "way": "line", "area": "area"}
+    classes = {name for kind, tags, _ in found for name in names_of(osm_bits(tags, geometries[kind]))}
+    assert {"building", "minor_road", "forest", "farmland", "meadow", "residential"} <= classes
 
 
 def test_houses_on_the_map_stand_where_pixels_have_roofs(region, tmp_path):
