@@ -17,7 +17,7 @@ h1 { font-size: 1.7rem; } h2 { font-size: 1.25rem; margin-top: 2.2rem; border-bo
 table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .25rem .8rem; border-bottom: 1px solid #d8dee4; }
 th { text-align: left; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
 figure { margin: 1rem 0; } figcaption { color: #57606a; font-size: .9rem; } img { max-width: 100%; }
-.mosaic { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .4rem; }
+.mosaic { display: grid; grid-template-columns: repeat(6, 1fr); gap: .4rem; }
 .mosaic img { width: 100%; image-rendering: auto; }
 code { background: #f2f4f7; padding: .1rem .3rem; }
 """
