@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -22,22 +22,39 @@ from catalog.errors import DeepSentinelError
 from catalog.program import main
 from catalog.schema import SHARD_ROWS, corpus_record
 from catalog.shard import list_shards
-from ingest.arrange import Candidate, ShardJob, arrange
+from ingest.arrange import ShardJob, arrange
+from ingest.candidates import MAX_NEIGHBOURS, Paired, candidates_of, refusals_of
+from ingest.chunks import chunks_of
 from ingest.corine import check_coverage, open_corine
 from ingest.errors import PlanError
+from ingest.estimate import Estimate, estimate_known, estimate_unknown, missing_chunks, show
 from ingest.fill import Filling, LabelSources, Limits
 from ingest.folder import build_folder
 from ingest.ledger import BuildSummary, Row, read_rows, summarise, write_rows
 from ingest.match import Matcher
 from ingest.osm import extract
-from ingest.pairing import Rules, Verdict
+from ingest.pairing import Rules
 from ingest.sample import Plan, read_plan
-from ingest.scenes import chunks_of, fetch_index, load_scenes
+from ingest.scenes import Way, find_scenes
 from ingest.sources import PLANETARY_COMPUTER, source_of
 from ingest.workers import LOCAL, hire, terminable
 
 _GIVE_UP_AFTER = 8  # shards in a row: then it is not the shards
 _PLACES_LOOKED_AT = 1000  # to see whether labels cover a plan
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which scenes serve, and how many patches are made of them."""
+
+    orbit: Literal["any", "ascending", "descending"] = "any"
+    """Direction of Sentinel-1's flight."""
+    months: tuple[int, ...] = ()
+    """Months (1 to 12) of the optical image; all when not given."""
+    pairs: int = 1
+    """Most pairs of one place, on as many days."""
+    neighbours: int = 0
+    """Cells beside each patch, up to 8, read from the same two scenes."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +80,16 @@ class Build:
     """Longest time between the two images of a patch."""
     scene_cloud_max: float = 60.0
     """Largest cloud cover of a Sentinel-2 scene, percent."""
+    choice: Annotated[Choice, tyro.conf.arg(name="")] = field(default_factory=Choice)
+    scenes: tuple[Way, ...] = ("search",)
+    """How to learn which scenes exist: by searches, or from the provider's snapshot; the second way for what the first
+    cannot give."""
+    refresh: bool = False
+    """Ask again for scenes that the index has."""
+    dry_run: bool = False
+    """Only say what the build would take; nothing is asked of the provider."""
+    mb_per_s: float = 50.0
+    """Rate of download that a dry run reckons with, over all workers."""
     limits: Annotated[Limits, tyro.conf.arg(name="")] = field(default_factory=Limits)
     shard_rows: int = SHARD_ROWS
     """Patches a shard."""
@@ -86,6 +113,9 @@ def run(options: Build) -> BuildSummary:
     """
     started = time.monotonic()
     plan = read_plan(options.plan)
+    if options.dry_run:
+        show(estimate(options, plan), options.mb_per_s)
+        return BuildSummary(planned=len(plan.places))
     with terminable(), build_folder(options.out, _record(options, plan)):
         labels = prepare_labels(options, plan)
         jobs = arrange(candidates_of(pair_places(options, plan)), plan.count, options.shard_rows)
@@ -101,34 +131,61 @@ def run(options: Build) -> BuildSummary:
     return summary
 
 
-def pair_places(options: Build, plan: Plan) -> list[Verdict]:
+def estimate(options: Build, plan: Plan) -> Estimate:
+    """What the build would take: exact scenes where the index is complete, a guess from the places where not."""
+    source, rules = source_of(options.source), rules_of(options)
+    folder = options.index or options.out / "index"
+    missing = missing_chunks(chunks_of(plan.places, source, rules.max_gap), folder)
+    if missing:
+        return estimate_unknown(plan.places, plan.count, missing)
+    return estimate_known(match_places(options, plan), plan.count)
+
+
+def pair_places(options: Build, plan: Plan) -> Paired:
     """Find scenes for the plan's places and pair them; refusals go to the ledger.
 
     Raises:
         PlanError: no scenes at all for the plan's region and period.
     """
-    source = source_of(options.source)
-    rules = Rules(dt.timedelta(days=options.max_gap_days), options.scene_cloud_max)
+    paired = match_places(options, plan)
+    rows = [Row(draw, cell, "skipped", reason, detail) for draw, cell, reason, detail in refusals_of(paired)]
+    write_rows(rows, options.out / "ledger" / "pairing.jsonl")
+    return paired
+
+
+def match_places(options: Build, plan: Plan) -> Paired:
+    """Find scenes for the plan's places and match them.
+
+    Raises:
+        PlanError: no scenes at all for the plan's region and period.
+    """
+    source, rules = source_of(options.source), rules_of(options)
     folder = options.index or options.out / "index"
-    chunks = chunks_of(plan.places, source, rules.max_gap)
-    fetch_index(chunks, source, folder)
-    scenes = load_scenes(chunks, source, folder)
-    s2 = [scene for scene in scenes if scene.collection == source.s2_collection]
-    s1 = [scene for scene in scenes if scene.collection == source.s1_collection]
-    if not s2 or not s1:
+    found = find_scenes(plan.places, source, folder, rules.max_gap, options.scenes, refresh=options.refresh)
+    if not len(found.s2) or not len(found.s1):
         raise PlanError(
-            f"{source.name} has {len(s2)} Sentinel-2 and {len(s1)} Sentinel-1 scenes for the plan's region and period; "
-            "choose a region and period that both satellites cover (Sentinel-1 from 2014-10, Sentinel-2 from 2015-07)"
+            f"{source.name} has {len(found.s2)} Sentinel-2 and {len(found.s1)} Sentinel-1 scenes for the plan's region "
+            "and period; choose a region and period that both satellites cover (Sentinel-1 from 2014-10, "
+            "Sentinel-2 from 2015-07)"
         )
-    verdicts = Matcher(s2, s1, rules).match(plan.places)
-    refused = [_refused_row(verdict) for verdict in verdicts if verdict.pair is None]
-    write_rows(refused, options.out / "ledger" / "pairing.jsonl")
-    return verdicts
+    matcher = Matcher(found.s2, found.s1, rules)
+    return Paired(plan.places, matcher, matcher.match_rows(plan.places), options.choice.neighbours)
 
 
-def candidates_of(verdicts: Sequence[Verdict]) -> list[Candidate]:
-    """Paired places in order of draws."""
-    return [Candidate(verdict.place.draw, verdict.pair) for verdict in verdicts if verdict.pair is not None]
+def rules_of(options: Build) -> Rules:
+    """What makes two scenes a pair in this build.
+
+    Raises:
+        PlanError: options out of range.
+    """
+    choice = options.choice
+    if choice.pairs < 1 or not 0 <= choice.neighbours <= MAX_NEIGHBOURS or not set(choice.months) <= set(range(1, 13)):
+        raise PlanError(
+            f"pairs is {choice.pairs}, neighbours {choice.neighbours} and months {choice.months}; they must be at "
+            f"least 1, from 0 to {MAX_NEIGHBOURS}, and from 1 to 12"
+        )
+    gap = dt.timedelta(days=options.max_gap_days)
+    return Rules(gap, options.scene_cloud_max, choice.orbit, choice.months, choice.pairs)
 
 
 def prepare_labels(options: Build, plan: Plan) -> LabelSources:
@@ -201,15 +258,15 @@ def _record(options: Build, plan: Plan) -> dict[str, Any]:
         plan={"sha256": hashlib.sha256(options.plan.read_bytes()).hexdigest(), "count": plan.count, **plan.about},
         source=options.source,
         labels=list(label_files(options).values()),
-        rules={"max_gap_days": options.max_gap_days, "scene_cloud_max": options.scene_cloud_max},
+        rules={
+            "max_gap_days": options.max_gap_days,
+            "scene_cloud_max": options.scene_cloud_max,
+            **dataclasses.asdict(options.choice),
+            "months": list(options.choice.months),
+        },
         limits=dataclasses.asdict(options.limits),
         shard_rows=options.shard_rows,
     )
-
-
-def _refused_row(verdict: Verdict) -> Row:
-    detail = "; ".join(f"{r.item_id}: {r.reason} ({r.detail})" for r in verdict.refusals[:3])
-    return Row(verdict.place.draw, verdict.place.grid.name, "skipped", verdict.reason, detail)
 
 
 def _report(summary: BuildSummary, out: Path) -> None:

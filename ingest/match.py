@@ -99,7 +99,7 @@ class Matcher:
 
     def pairs_of(self, places: Sequence[Place], matched: Matched) -> dict[int, list[ScenePair]]:
         """The pairs of each row of the places that has any, best first; loads only the scenes that are used."""
-        s2, s1 = _loaded(self.s2, matched.s2), _loaded(self.s1, matched.s1)
+        s2, s1 = loaded(self.s2, matched.s2), loaded(self.s1, matched.s1)
         pairs: dict[int, list[ScenePair]] = {}
         for row, a, b in zip(matched.place.tolist(), matched.s2.tolist(), matched.s1.tolist(), strict=True):
             pairs.setdefault(row, []).append(ScenePair(places[row].grid, s1[b], s2[a]))
@@ -177,7 +177,7 @@ class _Optical:
         season, clear = self._in_season[scene], self._clear[scene]
         cloudy = season & ~clear
         place_inside, scene_inside = place[season & clear], scene[season & clear]
-        inside = _contained(self._table.footprint, scene_inside, outlines, place_inside)
+        inside = contained(self._table.footprint, scene_inside, outlines, place_inside)
         refusals += Counter({OUTSIDE_SEASON: int((~season).sum()), CLOUDY_SCENE: int(cloudy.sum())})
         refusals[NOT_CONTAINED] += int((~inside).sum())
         reason = np.full(len(places), REASONS.index(NO_S2_SCENE), dtype=np.int8)
@@ -207,12 +207,12 @@ class _Radar:
         timely = (time >= places.start_us[place] - self._gap_us) & (time < places.end_us[place] + self._gap_us)
         refusals[OTHER_ORBIT] += int((timely & ~self._wanted[scene]).sum())
         place, scene = place[timely & self._wanted[scene]], scene[timely & self._wanted[scene]]
-        inside = _contained(self._table.footprint, scene, outlines, place)
+        inside = contained(self._table.footprint, scene, outlines, place)
         refusals[NOT_CONTAINED] += int((~inside).sum())
         return place[inside], scene[inside]
 
 
-def _contained(footprints: Geometries, scene: Rows, outlines: Geometries, place: Rows) -> NDArray[np.bool_]:
+def contained(footprints: Geometries, scene: Rows, outlines: Geometries, place: Rows) -> NDArray[np.bool_]:
     """Whether scenes contain places; prepares the footprints and lets go of what that takes."""
     used = footprints[np.unique(scene)]
     shapely.prepare(used)
@@ -244,7 +244,8 @@ def _spread(first: Rows, last: Rows) -> Couples:
     return which, np.arange(len(which)) - np.repeat(np.cumsum(sizes) - sizes - first, sizes)
 
 
-def _loaded(table: SceneTable, rows: Rows) -> dict[int, Scene]:
+def loaded(table: SceneTable, rows: Rows) -> dict[int, Scene]:
+    """Whole scenes by row, each of those used once."""
     used = np.unique(rows)
     return dict(zip(used.tolist(), table.load(used), strict=True))
 

@@ -57,6 +57,12 @@ class Places(Sequence[Place]):
         """Some of the places, in the order of `rows`."""
         return Places(self.side_px, *(column[rows] for column in self._columns()))
 
+    @classmethod
+    def join(cls, parts: Sequence["Places"]) -> "Places":
+        """Places of one size one after the other."""
+        columns = zip(*(part._columns() for part in parts), strict=True)
+        return cls(parts[0].side_px, *(np.concatenate(column) for column in columns))
+
     def tiles(self) -> NDArray[np.str_]:
         """The Sentinel-2 tile of each place."""
         half_m = self.side_m / 2

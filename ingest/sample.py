@@ -49,7 +49,7 @@ class Sample:
     out: Annotated[Path, tyro.conf.Positional]
     """Plan to write (.parquet)."""
     count: int = 1000
-    """Patches wanted, revisits not counted."""
+    """Patches wanted."""
     region: str = LAND
     """"land", "EU27+GB", ISO codes such as "DE,FR", or a .geojson or .parquet file."""
     start: str = "2021-01-01"
@@ -212,13 +212,13 @@ def run(options: Sample) -> Plan:
     if options.every_cell:
         places = every_place(outline, periods, side_px=options.side_px, tiles=options.tiles)
     else:
-        wanted = int(np.ceil(options.count * (1 + options.reserve)))
+        wanted = int(np.ceil(options.count * (1 + options.reserve) / (1 + options.revisits)))
         places = draw_places(
             outline, periods, wanted, side_px=options.side_px, seed=options.seed, revisits=options.revisits
         )
     kept = ("region", "start", "end", "stratum_days", "every_cell", "tiles", "reserve", "side_px", "revisits", "seed")
     about = json.loads(json.dumps({name: getattr(options, name) for name in kept}))
-    plan = Plan(places, len(places) if options.every_cell else options.count * (1 + options.revisits), about)
+    plan = Plan(places, len(places) if options.every_cell else options.count, about)
     write_plan(plan, options.out)
     return plan
 

@@ -1,0 +1,108 @@
+"""What became of the places of a build, while it runs or after."""
+
+import fcntl
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from catalog.errors import CorpusError
+from catalog.program import main
+
+
+@dataclass(frozen=True)
+class Status:
+    """Count the places of a build by what became of them, while it runs or after.
+
+    Example: deepsentinel status corpus/unlabelled
+    """
+
+    out: Annotated[Path, tyro.conf.Positional]
+    """Folder of the corpus."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a build stands."""
+
+    wanted: int
+    counts: Counter[tuple[str, str]]
+    """Places by status and reason."""
+    shards: int
+    """Committed."""
+    running: bool
+
+    @property
+    def written(self) -> int:
+        """Patches in committed shards."""
+        return self.counts["written", ""]
+
+
+def progress_of(out: Path) -> Progress:
+    """Read the ledger of a build. Rows of a shard that is not committed yet do not count.
+
+    Raises:
+        CorpusError: no build is there.
+    """
+    record = out / "corpus.json"
+    if not record.is_file():
+        raise CorpusError(f"there is no build in {out}; make one with: deepsentinel build")
+    wanted = json.loads(record.read_text())["plan"]["count"]
+    shards = {path.stem for path in (out / "shards").glob("[0-9]*.zarr")}
+    kept = [path for path in sorted((out / "ledger").glob("*.jsonl")) if path.stem in shards or not path.stem.isdigit()]
+    return Progress(wanted, count_rows(kept), len(shards), _locked(out / ".lock"))
+
+
+def count_rows(ledgers: Iterable[Path]) -> Counter[tuple[str, str]]:
+    """Rows of ledger files by status and reason."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for path in ledgers:
+        with path.open() as file:
+            for line in file:
+                row = json.loads(line)
+                counts[row["status"], row["reason"]] += 1
+    return counts
+
+
+def run(options: Status) -> Progress:
+    """Show where a build stands.
+
+    Raises:
+        CorpusError: no build is there.
+    """
+    progress = progress_of(options.out)
+    table = Table(title=f"{options.out}", title_justify="left", show_header=False)
+    table.add_row("patches written", f"{progress.written:,} of {progress.wanted:,} in {progress.shards:,} shards")
+    for (status, reason), count in sorted(progress.counts.items(), key=lambda entry: (-entry[1], entry[0])):
+        if status != "written":
+            table.add_row(f"{status}: {reason}", f"{count:,}")
+    unfinished = "unfinished; run the same build again to go on"
+    table.add_row("build", "running" if progress.running else "done" if _done(progress) else unfinished)
+    Console().print(table)
+    return progress
+
+
+def _done(progress: Progress) -> bool:
+    return progress.written >= progress.wanted
+
+
+def _locked(path: Path) -> bool:
+    """Whether a build holds the lock of the folder."""
+    if not path.exists():
+        return False
+    with path.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+if __name__ == "__main__":
+    main(Status, run)
