@@ -14,7 +14,7 @@ EXTENSIONS: Mapping[str, str] = {
     for name, version in {
         "projection": "2.0.0", "eo": "2.0.0", "sar": "1.3.0", "sat": "1.1.0", "raster": "2.0.0", "grid": "1.1.0",
         "zarr": "1.1.0", "datacube": "2.2.0", "classification": "2.0.0", "file": "2.1.0", "version": "1.2.0",
-        "scientific": "1.0.0",
+        "scientific": "1.0.0", "ml-aoi": "0.2.0",
     }.items()
 }  # fmt: skip
 

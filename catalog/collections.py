@@ -9,6 +9,7 @@ from typing import Any
 from catalog import assets, schema
 from catalog.assets import EXTENSIONS, PARQUET_TYPE, STAC_VERSION
 from catalog.errors import CorpusError
+from catalog.objects import NAME as OBJECTS
 from catalog.stats import BandStatistics
 
 CITATION = (
@@ -37,7 +38,7 @@ _LABEL_LICENCES = [
     {
         "rel": "license",
         "href": "https://opendatacommons.org/licenses/odbl/1-0/",
-        "title": "Array osm: Open Database License, © OpenStreetMap contributors",
+        "title": "Array osm and objects.parquet: Open Database License, © OpenStreetMap contributors",
     },
     {
         "rel": "license",
@@ -172,6 +173,9 @@ def build_collection(
     summary: Summary,
     statistics: BandStatistics,
     fingerprint: str,
+    *,
+    splits: Mapping[str, Any] | None = None,
+    objects: int | None = None,
 ) -> dict[str, Any]:
     """The collection of one corpus.
 
@@ -179,6 +183,8 @@ def build_collection(
         arrays: pixel arrays that every shard holds.
         shards: numbers of the published shards.
         fingerprint: changes when any shard does.
+        splits: what `catalog.split_items.summary_of` says, if the patches are split.
+        objects: rows of objects.parquet, if there is one.
     """
     names = ("eo", "raster", "zarr", "datacube", "classification", "version", "scientific")
     labelled = any(schema.BY_NAME[name].is_label for name in arrays)
@@ -200,12 +206,13 @@ def build_collection(
         "cube:dimensions": assets.dimensions(record.side_px),
         "cube:variables": assets.variables(arrays),
         "item_assets": assets.item_assets(arrays, statistics),
-        "assets": _assets(summary.patches),
+        "assets": _assets(summary.patches, objects),
         "links": _links(record, shards, labelled),
         "deepsentinel:schema_version": record.schema_version,
         "deepsentinel:side_px": record.side_px,
         "deepsentinel:arrays": list(arrays),
         "deepsentinel:fingerprint": fingerprint,
+        **(splits or {}),
     }
 
 
@@ -244,8 +251,8 @@ def _summaries(summary: Summary) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
-def _assets(patches: int) -> dict[str, Any]:
-    return {
+def _assets(patches: int, objects: int | None) -> dict[str, Any]:
+    found: dict[str, Any] = {
         "items": {
             "href": "./items.parquet",
             "type": PARQUET_TYPE,
@@ -255,10 +262,18 @@ def _assets(patches: int) -> dict[str, Any]:
         "statistics": {
             "href": "./statistics.json",
             "type": "application/json",
-            "title": "Moments of every band and pixels of every class",
+            "title": "Moments of every band, pixels of every class, class weights",
             "roles": ["metadata"],
         },
     }
+    if objects is not None:
+        found["objects"] = {
+            "href": f"./{OBJECTS}",
+            "type": PARQUET_TYPE,
+            "title": f"{objects:,} objects with box, class, area and geometry: ODbL 1.0, © OpenStreetMap contributors",
+            "roles": ["data", "label"],
+        }
+    return found
 
 
 def _links(record: CorpusRecord, shards: Sequence[int], labelled: bool) -> list[dict[str, str]]:

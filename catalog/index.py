@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from catalog import split_items
 from catalog.errors import CorpusError
 
 ROW_GROUP_ROWS = 4096  # a search by place or time then reads a few groups, not the file
@@ -55,10 +56,14 @@ PROPERTIES: Mapping[str, pa.DataType] = {
     "deepsentinel:cloud_share": pa.float64(),
     "deepsentinel:shadow_share": pa.float64(),
     "deepsentinel:snow_share": pa.float64(),
+    "deepsentinel:s1_shift_east_m": pa.float64(),
+    "deepsentinel:s1_shift_north_m": pa.float64(),
+    "deepsentinel:s1_shift_peak": pa.float64(),
     "deepsentinel:corine_classes": pa.list_(pa.int32()),
     "deepsentinel:corine_known_share": pa.float64(),
     "deepsentinel:corine_majority": pa.int32(),
     "deepsentinel:osm_classes": _STRINGS,
+    **split_items.PROPERTIES,
     "deepsentinel:shard": pa.int64(),
     "deepsentinel:index": pa.int64(),
 }

@@ -8,6 +8,7 @@ from typing import Any
 import shapely
 import shapely.affinity
 
+from catalog import split_items
 from catalog.assets import DATA, EXTENSIONS, OVERVIEW, STAC_VERSION, THUMBNAIL, ZARR_TYPE
 from catalog.collections import CorpusRecord, link
 from catalog.grid import PatchGrid
@@ -84,6 +85,14 @@ def rebase(item: Mapping[str, Any], folder: str) -> dict[str, Any]:
     links = [{**entry, "href": _rebase(entry["href"], folder)} for entry in item["links"]]
     assets = {name: {**asset, "href": _rebase(asset["href"], folder)} for name, asset in item["assets"].items()}
     return {**item, "links": links, "assets": assets}
+
+
+def with_split(item: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
+    """The same item with these properties about its split, and no others."""
+    kept = {name: value for name, value in item["properties"].items() if name not in split_items.PROPERTIES}
+    extensions = [uri for uri in item["stac_extensions"] if uri != EXTENSIONS["ml-aoi"]]
+    extensions += [EXTENSIONS["ml-aoi"]] if "ml-aoi:split" in stated else []
+    return {**item, "stac_extensions": extensions, "properties": {**kept, **stated}}
 
 
 def shard_folder(shard: int) -> str:
@@ -166,6 +175,11 @@ def _sensors(provenance: Provenance) -> dict[str, Any]:
 
 def _quality(provenance: Provenance) -> dict[str, Any]:
     quality = provenance.quality
+    shift = {
+        "deepsentinel:s1_shift_east_m": quality.s1_shift_east_m,
+        "deepsentinel:s1_shift_north_m": quality.s1_shift_north_m,
+        "deepsentinel:s1_shift_peak": quality.s1_shift_peak,
+    }
     return {
         "eo:cloud_cover": round(100 * quality.cloud_share, 4),
         "eo:snow_cover": round(100 * quality.snow_share, 4),
@@ -177,6 +191,7 @@ def _quality(provenance: Provenance) -> dict[str, Any]:
         "deepsentinel:cloud_share": round(quality.cloud_share, 6),
         "deepsentinel:shadow_share": round(quality.shadow_share, 6),
         "deepsentinel:snow_share": round(quality.snow_share, 6),
+        **{name: value for name, value in shift.items() if value is not None},
     }
 
 

@@ -23,15 +23,18 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from catalog import preview
+from catalog import preview, schema, split_items
 from catalog.assets import EXTENSIONS, STAC_VERSION, ZARR_TYPE
 from catalog.collections import CorpusRecord, Summary, build_collection, build_root, link
 from catalog.errors import CorpusError, OutputExistsError
 from catalog.index import write_index
-from catalog.items import build_item, preview_hrefs, rebase, shard_folder
+from catalog.items import build_item, preview_hrefs, rebase, shard_folder, with_split
+from catalog.objects import NAME as OBJECTS
+from catalog.objects import merge_objects, objects_path
 from catalog.patches import ShardPatches
 from catalog.program import main
 from catalog.shard import ShardRef, list_shards, shard_path, shard_ref
+from catalog.splits import DEFAULT_HELD_OUT, SplitRules
 from catalog.stats import BandStatistics, merge_all
 
 _ITEMS_VERSION = 1  # raise it when items or previews change, so that published shards are made again
@@ -48,6 +51,12 @@ class Publish:
     """Folder of the catalog."""
     workers: int = 0
     """Threads that read patches and draw previews; 0 is one a core."""
+    split_block_deg: float = 0.5
+    """Side of the blocks that train or test as a whole, degrees; only labelled patches are split."""
+    split_buffer_m: int = 2560
+    """Training patches stay so far from testing ones."""
+    held_out: tuple[str, ...] = DEFAULT_HELD_OUT
+    """Classes that no training patch may show: CORINE codes and names of OpenStreetMap classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +96,14 @@ class PublishedShard:
         )
 
 
-def publish(builds: Sequence[Path], dest: Path, *, workers: int = 0, show_progress: bool = False) -> None:
+def publish(
+    builds: Sequence[Path],
+    dest: Path,
+    *,
+    workers: int = 0,
+    show_progress: bool = False,
+    split_rules: SplitRules | None = None,
+) -> None:
     """Publish builds under `dest`.
 
     Raises:
@@ -103,39 +119,69 @@ def publish(builds: Sequence[Path], dest: Path, *, workers: int = 0, show_progre
     progress = Progress(*columns, console=Console(stderr=True), disable=not show_progress)
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool, progress:
         for build, record in records.items():
-            _publish_collection(build, dest / record.name, record, pool, progress)
+            published = _publish_shards(build, dest / record.name, record, pool, progress)
+            _finish_collection(build, dest / record.name, published, split_rules or SplitRules())
     _publish_root(dest)
 
 
-def _publish_collection(build: Path, folder: Path, record: CorpusRecord, pool: Executor, progress: Progress) -> None:
+def _publish_shards(
+    build: Path, folder: Path, record: CorpusRecord, pool: Executor, progress: Progress
+) -> dict[int, PublishedShard]:
+    """Every shard of a build, published, by its number."""
     shards = list_shards(build)
     if not shards:
         raise CorpusError(f"{build} holds no committed shard; run the build first")
     task = progress.add_task(f"publish {record.name}, shards", total=len(shards))
-    published = []
+    published = {}
     for shard in shards:
         _link_shard(build, folder, shard)
-        published.append(_published(folder, shard, record) or _publish_shard(folder, shard, record, pool))
+        published[shard] = _published(folder, shard, record) or _publish_shard(folder, shard, record, pool)
         progress.advance(task)
-    if len({part.arrays for part in published}) > 1:
+    if len({part.arrays for part in published.values()}) > 1:
         raise CorpusError(f"shards of {build} hold different arrays; build labelled and unlabelled corpora apart")
-    _finish_collection(folder, shards, published)
+    return published
 
 
-def _finish_collection(folder: Path, shards: Sequence[int], published: Sequence[PublishedShard]) -> None:
+def _finish_collection(build: Path, folder: Path, published: Mapping[int, PublishedShard], rules: SplitRules) -> None:
     """Replace what readers start from, collection.json last."""
-    statistics = merge_all(part.statistics for part in published)
+    shards, parts = list(published), list(published.values())
+    statistics = merge_all(part.statistics for part in parts)
+    labelled = any(schema.BY_NAME[name].is_label for name in parts[0].arrays)
     collection = build_collection(
-        published[0].record,
-        published[0].arrays,
+        parts[0].record,
+        parts[0].arrays,
         shards,
-        Summary.merge(part.summary for part in published),
+        Summary.merge(part.summary for part in parts),
         statistics,
-        hashlib.sha256("".join(part.ref.sha256 for part in published).encode()).hexdigest(),
+        hashlib.sha256("".join(part.ref.sha256 for part in parts).encode()).hexdigest(),
+        splits=_split_items(folder, shards, rules) if labelled else None,
+        objects=_publish_objects(build, folder, shards),
     )
     _replace(folder / "statistics.json", statistics.to_json())
     write_index(folder / "items.parquet", _read_items(folder, shards), collection)
     _replace(folder / "collection.json", json.dumps(collection, indent=2) + "\n")
+
+
+def _split_items(folder: Path, shards: Sequence[int], rules: SplitRules) -> dict[str, Any] | None:
+    """State the split of every item; what the collection says about it, or None where there is none to state."""
+    paths = [path for shard in shards for path in _item_paths(folder / shard_folder(shard))]
+    places = [split_items.Place.of(json.loads(path.read_text())["properties"]) for path in paths]
+    before = folder / "collection.json"
+    version = json.loads(before.read_text()).get(split_items.VERSION) if before.is_file() else None
+    found = split_items.assign(places, rules, version)
+    stated = [split_items.properties_of(split, found[0]) for split in found[1]] if found else [{}] * len(paths)
+    for path, properties in zip(paths, stated, strict=True):
+        item = json.loads(path.read_text())
+        made = with_split(item, properties)
+        if made != item:
+            _replace(path, json.dumps(made, separators=(",", ":")))
+    return None if found is None else split_items.summary_of(places, *found)
+
+
+def _publish_objects(build: Path, folder: Path, shards: Sequence[int]) -> int | None:
+    """Join the objects of all shards; their number, or None where a build has none."""
+    paths = [objects_path(build, shard) for shard in shards]
+    return merge_objects(paths, folder / OBJECTS) if all(path.is_file() for path in paths) else None
 
 
 def _publish_root(dest: Path) -> None:
@@ -212,11 +258,15 @@ def _build_subcatalog(
 def _read_items(folder: Path, shards: Sequence[int]) -> Iterator[dict[str, Any]]:
     """Published items in the order of shards and rows, hrefs relative to the collection."""
     for shard in shards:
-        place = folder / shard_folder(shard)
-        links = json.loads((place / "catalog.json").read_text())["links"]
-        for entry in links:
-            if entry["rel"] == "item":
-                yield rebase(json.loads((place / entry["href"]).read_text()), place.name)
+        for path in _item_paths(folder / shard_folder(shard)):
+            yield rebase(json.loads(path.read_text()), path.parent.name)
+
+
+def _item_paths(place: Path) -> Iterator[Path]:
+    """Items of a shard in the order of rows."""
+    for entry in json.loads((place / "catalog.json").read_text())["links"]:
+        if entry["rel"] == "item":
+            yield place / entry["href"]
 
 
 def _link_shard(build: Path, folder: Path, shard: int) -> None:
@@ -255,7 +305,8 @@ def _replace(path: Path, text: str) -> None:
 
 def run(options: Publish) -> None:
     """Publish, with a progress bar."""
-    publish(options.builds, options.dest, workers=options.workers, show_progress=True)
+    rules = SplitRules(options.split_block_deg, options.split_buffer_m, held_out=options.held_out)
+    publish(options.builds, options.dest, workers=options.workers, show_progress=True, split_rules=rules)
     Console(stderr=True).print(f"published {options.dest / 'catalog.json'}", soft_wrap=True)
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from catalog import checks
+from catalog import checks, split_items
 from catalog.errors import CorpusError
 from catalog.index import read_index
 from catalog.items import shard_folder
@@ -100,6 +100,9 @@ def _check_collection(folder: Path, tally: _Tally) -> None:
     linked = [int(link["href"].split("/")[1][-6:]) for link in collection["links"] if link["rel"] == "child"]
     table = read_index(folder / "items.parquet", ["id"])
     tally.add("index rows", checks.check_index(folder, table, linked), table.num_rows)
+    if version := collection.get(split_items.VERSION):
+        splits = read_index(folder / "items.parquet", split_items.COLUMNS)
+        tally.add("splits", split_items.check_splits(splits, version), splits.num_rows)
     task = tally.progress.add_task(f"validate {folder.name}, patches", total=table.num_rows)
     digests: list[str] = []
     statistics: list[BandStatistics] = []

@@ -73,7 +73,7 @@ def test_bands_name_how_to_select_them_and_their_stored_statistics():
     radar = bands["s1[pol=VV]"]
     assert (radar["unit"], radar["nodata"], radar["raster:scale"]) == ("dB", -32768, 0.01)
     assert [entry["value"] for entry in bands["corine"]["classification:classes"]] == list(range(45))
-    assert [field["offset"] for field in bands["osm"]["classification:bitfields"]] == list(range(13))
+    assert [field["offset"] for field in bands["osm"]["classification:bitfields"]] == list(range(32))
 
 
 def test_an_unlabelled_collection_mentions_no_labels():

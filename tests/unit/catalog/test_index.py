@@ -13,7 +13,7 @@ from catalog.collections import CorpusRecord
 from catalog.errors import CorpusError
 from catalog.fake import fake_patches
 from catalog.index import PROPERTIES, read_index, write_index
-from catalog.items import build_item, rebase
+from catalog.items import build_item, rebase, with_split
 from catalog.stats import BandStatistics
 
 RECORD = CorpusRecord("labelled", "DeepSentinel labelled patches", 64, "0.1.0", "1.0")
@@ -31,13 +31,21 @@ def items_of(count: int, *, labels: bool = True) -> list[dict[str, Any]]:
 def test_items_come_back_as_they_went_in(tmp_path: Path):
     from stac_geoparquet.arrow import stac_table_to_items
 
-    items = items_of(6)
+    train = {
+        "ml-aoi:split": "train",
+        "deepsentinel:split": "train",
+        "deepsentinel:split_version": "1",
+        "deepsentinel:fold": 2,
+    }
+    none = {"deepsentinel:split": "none", "deepsentinel:split_version": "1", "deepsentinel:split_reason": "buffer"}
+    items = [with_split(item, train if i % 2 else none) for i, item in enumerate(items_of(6))]
     write_index(tmp_path / "items.parquet", items, COLLECTION)
     back = list(stac_table_to_items(pq.read_table(tmp_path / "items.parquet")))
     assert len(back) == 6
     for item, found in zip(items, back, strict=True):
         for time in ("datetime", "start_datetime", "end_datetime"):
             assert np.datetime64(found["properties"].pop(time)[:19]) == np.datetime64(item["properties"].pop(time)[:19])
+        found["properties"] = {name: value for name, value in found["properties"].items() if value is not None}
         assert found["bbox"] == pytest.approx(item["bbox"])
         assert {**found, "bbox": 0} == {**item, "bbox": 0}
 

@@ -167,7 +167,7 @@ def test_a_shard_that_is_being_written_has_no_item(build: Path, tmp_path: Path):
 def test_a_crash_before_the_end_leaves_the_old_catalog(dest: Path, build: Path, monkeypatch: pytest.MonkeyPatch):
     before = contents(dest)
     write_shard(build, 2, list(fake_patches(7, side_px=32))[5:])
-    monkeypatch.setattr(program, "build_collection", lambda *_: 1 / 0)
+    monkeypatch.setattr(program, "build_collection", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         publish([build], dest)
     after = contents(dest)
