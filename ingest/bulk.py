@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ingest.chunks import Chunk
 from ingest.errors import SourceError
-from ingest.search import Item, get_json, session, unreachable
+from ingest.search import Item, get_json, reason_of, session, unreachable
 from ingest.sources.profile import Source
 
 _log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ _PART = re.compile(r"part-\d+_(?P<start>[^_]+)_(?P<end>[^_]+)\.parquet$")
 _TIMEOUT_S = (10.0, 120.0)
 _PIECE_BYTES = 1 << 20
 _DOWNLOAD_ATTEMPTS = 3
+_FORBIDDEN = 403
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -161,20 +162,33 @@ def _downloaded(href: str, source: Source, folder: Path) -> Path:
     web = session()
     for attempt in range(_DOWNLOAD_ATTEMPTS):
         try:
-            with web.get(source.sign(href), stream=True, timeout=_TIMEOUT_S) as answer:
-                answer.raise_for_status()
-                with path.open("wb") as file:
-                    file.writelines(answer.iter_content(_PIECE_BYTES))
+            with _opened(web, source, href) as answer, path.open("wb") as file:
+                file.writelines(answer.iter_content(_PIECE_BYTES))
             pq.read_metadata(path)
             return path
         except (requests.RequestException, pa.ArrowInvalid) as error:
-            source.forget_token(href)
             path.unlink(missing_ok=True)
             if attempt == _DOWNLOAD_ATTEMPTS - 1:
-                raise SourceError(
-                    f"{href} cannot be read ({_unsigned(error)}); try again or use --scenes search"
-                ) from None
+                reason = reason_of(error)
+                raise SourceError(f"{href} cannot be read ({reason}); try again or use --scenes search") from error
     raise AssertionError("unreachable")
+
+
+def _opened(web: Any, source: Source, blob: str, listing: str = "") -> Any:
+    """The answer for a blob, or for a listing of its container; a token that is refused is replaced once.
+
+    Raises:
+        requests.RequestException: storage refuses, or is away.
+    """
+    address = listing or f"{blob}?"
+    signed = source.sign(blob)
+    answer = web.get(f"{address}&{signed.partition('?')[2]}", stream=True, timeout=_TIMEOUT_S)
+    if answer.status_code == _FORBIDDEN:
+        answer.close()
+        source.forget_token(signed)
+        answer = web.get(f"{address}&{source.sign(blob).partition('?')[2]}", stream=True, timeout=_TIMEOUT_S)
+    answer.raise_for_status()
+    return answer
 
 
 def _address(source: Source, asset: Item) -> tuple[str, str]:
@@ -187,15 +201,13 @@ def _address(source: Source, asset: Item) -> tuple[str, str]:
 
 def _names(web: Any, source: Source, container: str, prefix: str) -> Iterator[str]:
     """Names of the blobs below a prefix (Azure's List Blobs, version 2021-06-08)."""
-    token = source.sign(f"{container}/{prefix}").partition("?")[2]
     marker = ""
     while True:
-        url = f"{container}?restype=container&comp=list&prefix={quote(prefix, safe='')}%2F&marker={marker}&{token}"
-        answer = web.get(url, timeout=_TIMEOUT_S)
-        answer.raise_for_status()
-        tree = ElementTree.fromstring(answer.content)
+        query = f"restype=container&comp=list&prefix={quote(prefix, safe='')}%2F&marker={quote(marker, safe='')}"
+        with _opened(web, source, f"{container}/{prefix}", f"{container}?{query}") as answer:
+            tree = ElementTree.fromstring(answer.content)
         yield from (name.text or "" for name in tree.iterfind(".//Blob/Name"))
-        marker = quote(tree.findtext("NextMarker") or "", safe="")
+        marker = tree.findtext("NextMarker") or ""
         if not marker:
             return
 
@@ -217,8 +229,3 @@ def _clean(item: Item) -> Item:
     assets = {name: asset for name, asset in item["assets"].items() if asset is not None}
     properties = {name: value for name, value in item["properties"].items() if value is not None}
     return {**item, "assets": assets, "properties": properties}
-
-
-def _unsigned(error: Exception) -> str:
-    """What went wrong, without the address, which holds a token."""
-    return re.sub(r"\?\S+", "", str(error).splitlines()[0])[:200] if str(error) else type(error).__name__

@@ -1,6 +1,7 @@
 """Search a provider for the scenes of a chunk: a STAC API that may be busy, or a static catalog."""
 
 import datetime as dt
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -105,11 +106,16 @@ def get_json(web: Any, method: str, url: str, **more: Any) -> Any:
     raise AssertionError("unreachable")
 
 
+def reason_of(error: Exception) -> str:
+    """The first line of an error without the queries of addresses, which may hold a token."""
+    text = re.sub(r"\?\S+", "", str(error).partition("\n")[0])[:200]
+    return text or type(error).__name__
+
+
 def unreachable(source: Source, error: Exception) -> SourceError:
     """An error for a provider that fails, with the cures."""
-    reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
     return SourceError(
-        f"{source.name} at {source.stac_href} does not answer searches ({reason}); check the network, "
+        f"{source.name} at {source.stac_href} does not answer searches ({reason_of(error)}); check the network, "
         "try again later (finished searches are kept), or use the sandbox: python -m ingest.sandbox --help"
     )
 

@@ -8,6 +8,7 @@ from catalog.errors import DeepSentinelError
 from ingest.sandbox.faults import Faults, due
 from ingest.sandbox.items import blob_path
 from ingest.sandbox.replies import FileReply, Reply
+from ingest.sandbox.snapshot import Snapshot
 from ingest.sandbox.tally import Tally
 from ingest.sandbox.tokens import TokenOffice, serial_of
 
@@ -27,6 +28,7 @@ class BlobStore:
         self._office = office
         self._tally = tally
         self._faults = faults
+        self._snapshot = Snapshot(archive, faults.hides)
 
     def get(self, url: str, byte_range: str | None) -> Reply | FileReply:
         """Answer a request for a blob's full URL; `byte_range` is the value of the Range header."""
@@ -37,9 +39,13 @@ class BlobStore:
             blob = blob_path(url)
         except DeepSentinelError:
             return error_reply(400, "InvalidUri", "The requested URI does not represent any resource on the server.")
-        refusal = self._refusal(url.partition("?")[2], *blob.parts[:2])
+        query = url.partition("?")[2]
+        refusal = self._refusal(query, *blob.parts[:2])
         if refusal is not None:
             return refusal
+        snapshot = self._snapshot.get(blob, query, cut=due(self._faults.blob_cut_every, count))
+        if snapshot is not None:
+            return snapshot
         file = self._root / blob
         if self._faults.hides(str(blob)) or not file.is_file():
             return error_reply(404, "BlobNotFound", "The specified blob does not exist.")

@@ -226,7 +226,8 @@ def blob_path(href: str) -> PurePosixPath:
     parts = urlsplit(href)
     host = parts.hostname or ""
     path = PurePosixPath(unquote(parts.path.lstrip("/")))
-    if not host.endswith(_BLOB_HOST) or len(path.parts) < 2 or ".." in path.parts or path.is_absolute():
+    listed = "comp=list" in parts.query.split("&")  # the container itself
+    if not host.endswith(_BLOB_HOST) or len(path.parts) < 2 - listed or ".." in path.parts or path.is_absolute():
         raise DeepSentinelError(f"{href} is not a blob; expected http(s)://<account>{_BLOB_HOST}/<container>/<path>")
     return PurePosixPath(host.removesuffix(_BLOB_HOST)) / path
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ingest.sandbox.items import COG_TYPE, S1_COLLECTION, S2_COLLECTION, S2_GSD_M
+from ingest.sandbox.snapshot import ASSET, snapshot_asset
 
 # The classes that the real landing page declares.
 CONFORMANCE = [
@@ -93,6 +94,7 @@ def _collection(api: str, name: str, start: str, assets: dict[str, Any]) -> dict
             {"rel": "self", "type": "application/json", "href": home},
         ],
         "extent": {"spatial": {"bbox": [[-180, -90, 180, 90]]}, "temporal": {"interval": [[start, None]]}},
+        "assets": {ASSET: snapshot_asset(name)},
         "item_assets": assets,
         "stac_version": "1.0.0",
         "stac_extensions": [_EXTENSION.format("item-assets/v1.0.0")],
