@@ -82,6 +82,11 @@ class Quality:
     """True where the offset of baseline 04.00 and later was removed from the stored pixels."""
     s1_zone_changed: bool
     """True where the Sentinel-1 scene lies in another UTM zone and was resampled by nearest neighbour."""
+    s1_shift_east_m: float | None = None
+    """How far east of the optical edges the radar's lie, metres; None where too few edges agree to tell."""
+    s1_shift_north_m: float | None = None
+    s1_shift_peak: float | None = None
+    """Height of the correlation's peak in its standard deviations: how clear the shift is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class Limits:
     patch_cloud_max: float = 0.5
     """Largest share of cloudy pixels (scene classification 8, 9, 10)."""
     physics: Literal["refuse", "warn"] = "refuse"
-    """What to do with a patch whose values contradict its bands."""
+    """What to do with a patch whose values contradict its bands; what is kept names the rules in its provenance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +153,14 @@ class PatchReader:
         """
         pair = candidate.pair
         patch = read_patch(pair, self._reader(pair.s2), self._reader(pair.s1), self._threads)
-        _check_limits(patch, self._limits)
+        broken = _check_limits(patch, self._limits)
         made: dict[str, Any] = {}
         if self._corine is not None:
             made["corine"] = self._corine.labels(pair.grid)
         if self._osm is not None:
             made["osm"] = self._osm.labels(pair.grid)
-        provenance = dataclasses.replace(patch.provenance, extra={"labels": self._names} if made else {})
+        extra = ({"labels": self._names} if made else {}) | ({"physics": broken} if broken else {})
+        provenance = dataclasses.replace(patch.provenance, extra=extra)
         return dataclasses.replace(patch, labels=made, provenance=provenance)
 
     def _reader(self, scene: Scene) -> SceneReader:
@@ -205,7 +206,8 @@ def _mark_failed(job: ShardJob, rows: dict[int, Row], error: DeepSentinelError) 
         rows.pop(candidate.draw, None)
 
 
-def _check_limits(patch: Patch, limits: Limits) -> None:
+def _check_limits(patch: Patch, limits: Limits) -> list[str]:
+    """Refuse a patch outside the limits; the physics rules that it breaks where that is only warned of."""
     quality = patch.provenance.quality
     for reason, share, limit in (
         (LOW_S2_VALID, quality.s2_valid_share, limits.s2_valid_min),
@@ -217,11 +219,13 @@ def _check_limits(patch: Patch, limits: Limits) -> None:
         raise Refused(
             CLOUDY_PATCH, f"{quality.cloud_share:.3f} of the pixels are cloudy (limit {limits.patch_cloud_max:g})"
         )
-    if findings := check_physics(patch):
+    findings = check_physics(patch)
+    if findings:
         evidence = "; ".join(f"{finding.rule}: {finding.evidence}" for finding in findings)
         if limits.physics == "refuse":
             raise Refused(PHYSICS, evidence)
         _log.warning("%s contradicts its bands: %s", patch.patch_id, evidence)
+    return [finding.rule for finding in findings]
 
 
 def _most_common(rows: Iterable[Row]) -> str:

@@ -3,12 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.bands import S1_NODATA, S1_SCALE_DB
+from catalog.bands import S1_NODATA, S1_SCALE_DB, S2_10M
 from catalog.patch import Quality
+from ingest.coregistration import measure_shift
 
 OFFSET_BASELINE = "04.00"  # first processing baseline with BOA_ADD_OFFSET (ESA, in operation since 2022-01-25)
 BOA_ADD_OFFSET = -1000  # the same for all 12 bands (product metadata, BOA_ADD_OFFSET_VALUES_LIST)
 DELIVERED_S1_NODATA = -32768.0  # Planetary Computer, sentinel-1-rtc
+
+NEAR_INFRARED = [band.name for band in S2_10M].index("B08")  # fields, roads and water differ most in it
 
 # Scene classification of Level-2A (Sen2Cor ATBD, table 3).
 SCL_SHADOW = (3,)
@@ -60,7 +63,7 @@ def measure_quality(
     boa_offset_applied: bool,
     s1_zone_changed: bool,
 ) -> Quality:
-    """Measure shares of valid, cloudy, shadowed and snowy pixels of stored arrays (axes `band y x`).
+    """Measure stored arrays (axes `band y x`): shares of valid, cloudy, shadowed and snowy pixels, and the shift of S1.
 
     A pixel is valid when it is so in every band of its array; the Sentinel-2 share is the smaller of both resolutions.
     """
@@ -68,6 +71,7 @@ def measure_quality(
     def share(classes: tuple[int, ...]) -> float:
         return _rounded(np.isin(scl, classes))
 
+    shift = measure_shift(s2_10m[NEAR_INFRARED], s1)
     return Quality(
         s2_valid_share=min(_rounded((s2_10m != 0).all(0)), _rounded((s2_20m != 0).all(0))),
         s1_valid_share=_rounded((s1 != S1_NODATA).all(0)),
@@ -76,6 +80,9 @@ def measure_quality(
         snow_share=share(SCL_SNOW),
         boa_offset_applied=boa_offset_applied,
         s1_zone_changed=s1_zone_changed,
+        s1_shift_east_m=round(shift.east_m, 1) if shift else None,
+        s1_shift_north_m=round(shift.north_m, 1) if shift else None,
+        s1_shift_peak=round(shift.peak, 1) if shift else None,
     )
 
 
