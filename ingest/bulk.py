@@ -94,7 +94,7 @@ def _span_items(
         path = _downloaded(part.href, source, folder)
         rows = {chunk: _rows_of(chunk, pq.read_table(path, columns=["bbox", "datetime"])) for chunk in chunks}
         wanted = np.unique(np.concatenate([*rows.values(), np.empty(0, np.int64)]))
-        items = dict(zip(wanted.tolist(), map(_clean, stac_table_to_items(_take(path, wanted))), strict=True))
+        items = dict(zip(wanted.tolist(), stac_table_to_items(_take(path, wanted)), strict=True))
         for chunk, of_chunk in rows.items():
             found[chunk] += [items[row] for row in of_chunk.tolist()]
     for chunk in chunks:
@@ -222,10 +222,3 @@ def _part(container: str, name: str) -> Part:
 def _utc(text: str) -> dt.datetime:
     time = dt.datetime.fromisoformat(text)
     return time if time.tzinfo else time.replace(tzinfo=dt.UTC)
-
-
-def _clean(item: Item) -> Item:
-    """Without the nulls that a table has where another row has an asset or a field."""
-    assets = {name: asset for name, asset in item["assets"].items() if asset is not None}
-    properties = {name: value for name, value in item["properties"].items() if value is not None}
-    return {**item, "assets": assets, "properties": properties}
