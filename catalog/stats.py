@@ -19,6 +19,7 @@ from catalog import bands
 from catalog.errors import CorpusError
 from catalog.labels import CORINE_BY_GRID_CODE, OSM
 from catalog.patch import Patch
+from catalog.weights import WEIGHTS, known
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,12 @@ class BandStatistics:
             "bands": {name: asdict(moments) for name, moments in self.bands.items() if moments.count},
             "corine": {str(code): pixels for code, pixels in sorted(self.corine.items())},
             "osm": dict(self.osm),
+            "class_weights": {
+                name: {
+                    method: {str(c): round(w, 6) for c, w in weigh(counts).items()} for method, weigh in WEIGHTS.items()
+                }
+                for name, counts in (("corine", known(self.corine)), ("osm", self.osm))
+            },
         }
         return json.dumps(fields, indent=2, allow_nan=False) + "\n"
 

@@ -40,7 +40,7 @@ def draw(bits: NDArray[np.uint32], shapes: NDArray[Any], grid: PatchGrid) -> NDA
 def _geojson(shapes: NDArray[Any]) -> Iterator[dict[str, Any]]:
     """Polygons of areas as GDAL takes them; ten times faster than one by one through `__geo_interface__`."""
     parts = shapely.get_parts(shapes)
-    polygons = parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
+    polygons = parts[(shapely.get_type_id(parts) == shapely.GeometryType.POLYGON) & ~shapely.is_empty(parts)]
     if len(polygons):
         _, points, (rings, ends) = shapely.to_ragged_array(polygons, include_z=False)
         xy = points.tolist()

@@ -145,29 +145,32 @@ def _features(pbf: Path, index: Path, found: Extraction) -> Iterator[Feature]:
     keys = osmium.filter.KeyFilter(*OSM_KEYS)
     reader = osmium.FileProcessor(str(pbf)).with_locations(f"sparse_file_array,{index}").with_areas(keys)
     wkb = osmium.geom.WKBFactory()
-    wanted: set[int] = set()
+    wanted: set[tuple[str, int]] = set()  # areas that the file promises and that have not come yet
     things: Iterator[Any] = iter(reader.with_filter(keys))
     for thing in things:
         tags = {tag.k: tag.v for tag in thing.tags}
-        if thing.is_relation():
-            if tags.get("type") in _AREA_RELATIONS and osm_bits(tags, "area"):
-                wanted.add(thing.id)
-            continue
-        bits = osm_bits(tags, _kind(thing))
-        if thing.is_way() and thing.is_closed():
-            bits &= ~osm_bits(tags, "area")  # comes again as an area
-        if not bits:
-            continue
         osm_type, osm_id = _identity(thing)
+        bits = osm_bits(tags, _kind(thing))
+        if thing.is_area():
+            wanted.discard((osm_type, osm_id))
+        elif _becomes_area(thing, tags) and (promised := osm_bits(tags, "area")):
+            wanted.add((osm_type, osm_id))
+            bits &= ~promised
+        if not bits or thing.is_relation():
+            continue
         try:
             yield Feature(osm_type, osm_id, bits, _geometry(wkb, thing))
         except (RuntimeError, osmium.InvalidLocationError):  # no ring, or nodes outside the extract
-            if osm_type != "relation":
-                found.add_broken(osm_type, osm_id)
-        else:
-            wanted.discard(osm_id if osm_type == "relation" else -1)
-    for osm_id in sorted(wanted):
-        found.add_broken("relation", osm_id)
+            found.add_broken(osm_type, osm_id)
+    for osm_type, osm_id in sorted(wanted):
+        found.add_broken(osm_type, osm_id)
+
+
+def _becomes_area(thing: Any, tags: Mapping[str, str]) -> bool:
+    """Whether pyosmium will give an element again as an area, if it can put it together."""
+    if thing.is_relation():
+        return tags.get("type") in _AREA_RELATIONS
+    return bool(thing.is_way() and len(thing.nodes) > 3 and thing.is_closed() and tags.get("area") != "no")
 
 
 def _kind(thing: Any) -> Kind:
@@ -177,7 +180,7 @@ def _kind(thing: Any) -> Kind:
 def _identity(thing: Any) -> tuple[str, int]:
     if thing.is_area():
         return ("way" if thing.from_way() else "relation"), int(thing.orig_id())
-    return ("node" if thing.is_node() else "way"), int(thing.id)
+    return ("node" if thing.is_node() else "way" if thing.is_way() else "relation"), int(thing.id)
 
 
 def _geometry(wkb: Any, thing: Any) -> str:
