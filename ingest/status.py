@@ -3,7 +3,6 @@
 import fcntl
 import json
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -45,7 +44,7 @@ class Progress:
 
 
 def progress_of(out: Path) -> Progress:
-    """Read the ledger of a build. Rows of a shard that is not committed yet do not count.
+    """Read the ledger of a build. Patches of a shard that is not committed yet do not count as written.
 
     Raises:
         CorpusError: no build is there.
@@ -55,18 +54,22 @@ def progress_of(out: Path) -> Progress:
         raise CorpusError(f"there is no build in {out}; make one with: deepsentinel build")
     wanted = json.loads(record.read_text())["plan"]["count"]
     shards = {path.stem for path in (out / "shards").glob("[0-9]*.zarr")}
-    kept = [path for path in sorted((out / "ledger").glob("*.jsonl")) if path.stem in shards or not path.stem.isdigit()]
-    return Progress(wanted, count_rows(kept), len(shards), _locked(out / ".lock"))
-
-
-def count_rows(ledgers: Iterable[Path]) -> Counter[tuple[str, str]]:
-    """Rows of ledger files by status and reason."""
     counts: Counter[tuple[str, str]] = Counter()
-    for path in ledgers:
-        with path.open() as file:
-            for line in file:
-                row = json.loads(line)
-                counts[row["status"], row["reason"]] += 1
+    for path in sorted((out / "ledger").glob("*.jsonl")):
+        rows = count_rows(path)
+        if path.stem not in shards:
+            del rows["written", ""]
+        counts += rows
+    return Progress(wanted, counts, len(shards), _locked(out / ".lock"))
+
+
+def count_rows(ledger: Path) -> Counter[tuple[str, str]]:
+    """Rows of a ledger file by status and reason."""
+    counts: Counter[tuple[str, str]] = Counter()
+    with ledger.open() as file:
+        for line in file:
+            row = json.loads(line)
+            counts[row["status"], row["reason"]] += 1
     return counts
 
 

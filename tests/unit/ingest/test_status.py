@@ -18,7 +18,8 @@ def build(tmp_path):
     write_rows([Row(5, "c", "skipped", "cloudy_scene")], tmp_path / "ledger" / "pairing.jsonl")
     written = [Row(0, "a", "written", patch_id="a-1"), Row(1, "b", "written", patch_id="b-1")]
     write_rows([*written, Row(2, "d", "skipped", "cloudy_patch")], tmp_path / "ledger" / "000000.jsonl")
-    write_rows([Row(3, "e", "written", patch_id="e-1")], tmp_path / "ledger" / "000001.jsonl")
+    lost = [Row(3, "e", "written", patch_id="e-1"), Row(4, "f", "failed", "unreadable")]
+    write_rows(lost, tmp_path / "ledger" / "000001.jsonl")
     return tmp_path
 
 
@@ -27,6 +28,7 @@ def test_only_committed_shards_count(build):
     assert (progress.written, progress.wanted, progress.shards, progress.running) == (2, 4, 1, False)
     assert progress.counts["skipped", "cloudy_patch"] == 1
     assert progress.counts["skipped", "cloudy_scene"] == 1
+    assert progress.counts["failed", "unreadable"] == 1
 
 
 def test_a_build_that_holds_the_lock_is_running(build, capsys):
