@@ -101,8 +101,9 @@ class Pretrain:
     """Patches a step, over all devices."""
     crop_px: int = 64
     """Side of a view, 10 m pixels; a multiple of 32."""
-    hold_out: tuple[str, ...] = ("val", "test")
-    """Splits of the corpus never trained on; patches without a split are used."""
+    hold_out: tuple[str, ...] = ("val", "test", "none")
+    """Splits of the corpus never trained on. "none" are the patches kept out of both train and test: too near to
+    testing ones, or showing a held-out class. A corpus that states no split is used whole."""
     encoder: EncoderConfig = EncoderConfig()
     augment: AugmentConfig = AugmentConfig()
     method: SimCLRConfig = SimCLRConfig()

@@ -41,7 +41,13 @@ def labelled_corpus(corpus_href: str) -> Corpus:
     """The same with a split: fours of patches, one of each class, go to train, test, train and val in turn."""
     corpus = Corpus.open(corpus_href)
     splits = [("train", "test", "train", "val")[i // 4 % 4] for i in range(len(corpus))]
-    corpus.table = corpus.table.append_column(SPLIT, pa.array(splits))
+    return with_splits(corpus, splits)
+
+
+def with_splits(corpus: Corpus, splits: list[str]) -> Corpus:
+    """The same corpus, stating these splits."""
+    stated = [name for name in (SPLIT,) if name in corpus.table.column_names]
+    corpus.table = corpus.table.drop_columns(stated).append_column(SPLIT, pa.array(splits))
     return corpus
 
 

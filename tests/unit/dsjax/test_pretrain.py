@@ -15,8 +15,10 @@ import pytest
 from catalog.errors import OutputExistsError
 from dsjax import checkpoints, config, pretrain
 from dsjax.errors import CheckpointError, ConfigError
+from dsjax.labels import given_splits
 from dsjax.recorder import read_metrics
 from dsjax.state import split_model
+from tests.unit.dsjax.conftest import with_splits
 
 # What a run computes, without what it measures about the machine.
 COMPUTED = ("step", "loss", "grad_norm", "embedding_spread", "projection_spread")
@@ -137,6 +139,12 @@ def test_held_out_splits_are_not_trained_on(labelled_corpus):
     kept = pretrain.training_rows(labelled_corpus, ("val", "test"))
     assert len(kept) == 24
     assert set(kept.table["deepsentinel:split"].to_pylist()) == {"train"}
+
+
+def test_patches_near_testing_ones_or_of_held_out_classes_are_not_trained_on(labelled_corpus):
+    splits = ["none" if split == "val" else split for split in given_splits(labelled_corpus.table)]
+    kept = pretrain.training_rows(with_splits(labelled_corpus, splits), config.Pretrain("", Path()).hold_out)
+    assert set(given_splits(kept.table)) == {"train"}
 
 
 def test_settings_that_do_not_fit_are_refused_before_anything_is_written(tiny):
