@@ -57,7 +57,9 @@ def list_parts(source: Source, collection: str) -> list[Part]:
 
     web = session()
     try:
-        asset = get_json(web, "GET", f"{source.stac_href}/collections/{collection}").get("assets", {}).get(ASSET)
+        asset = (
+            get_json(web, "GET", f"{source.api_of(collection)}/collections/{collection}").get("assets", {}).get(ASSET)
+        )
         if asset is None:
             raise SourceError(f"{source.name} has no snapshot of {collection} (asset {ASSET}); use --scenes search")
         container, prefix = _address(source, asset)
@@ -195,7 +197,7 @@ def _address(source: Source, asset: Item) -> tuple[str, str]:
     """URL of the container and prefix of the files, from an asset such as abfs://items/sentinel-2-l2a.parquet."""
     where = urlsplit(asset["href"])
     account = asset["table:storage_options"]["account_name"]
-    scheme = urlsplit(source.stac_href).scheme  # the sandbox has no TLS
+    scheme = urlsplit(source.api_of(source.s1_collection)).scheme  # the sandbox has no TLS
     return f"{scheme}://{account}.blob.core.windows.net/{where.netloc}", where.path.lstrip("/")
 
 

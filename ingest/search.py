@@ -48,7 +48,7 @@ def complete_pages(post: Post, body: Mapping[str, Any]) -> Iterator[Item]:
         items += page["features"]
         following = next((link for link in page.get("links", ()) if link["rel"] == "next"), None)
         if following is not None and page["features"]:
-            asked = {**body, **following.get("body", {})}
+            asked = {**body, **following.get("body", {})}  # what the link leaves out stays
         elif len(page["features"]) >= body["limit"]:
             yield from pages_by_id(post, body)
             return
@@ -124,13 +124,10 @@ def _api_search(source: Source) -> Search:
     import requests
 
     web = session()
-    try:
-        get_json(web, "GET", source.stac_href)
-    except requests.RequestException as error:
-        raise unreachable(source, error) from error
 
     def post(body: Mapping[str, Any]) -> Mapping[str, Any]:
-        page: Mapping[str, Any] = get_json(web, "POST", f"{source.stac_href}/search", json=body)
+        api = source.api_of(body["collections"][0])
+        page: Mapping[str, Any] = get_json(web, "POST", f"{api}/search", json=body)
         return page
 
     def search(chunk: Chunk) -> list[Item]:

@@ -9,8 +9,10 @@ import shapely.geometry
 
 from catalog.bands import S1, S2
 from catalog.patch import Scene, parse_time
+from ingest.errors import SourceError
 
 SCL = "SCL"
+_UNSURE_OFFSET = "earthsearch:boa_offset_applied"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,13 @@ class Source:
     """Makes an href readable, right before it is opened."""
     forget_token: Callable[[str], None]
     """Drops what is cached for an href, so that the next `sign` asks the provider again."""
+    s1_stac_href: str | None = None
+    """The API that has the Sentinel-1 scenes, where it is another one."""
+
+    def api_of(self, collection: str) -> str:
+        """Address of the API or static catalog that has a collection."""
+        other = self.s1_stac_href if collection == self.s1_collection else None
+        return other or self.stac_href
 
     def bands_of(self, collection: str) -> tuple[str, ...]:
         """Names that a scene of a collection must have assets for."""
@@ -39,8 +48,17 @@ class Source:
 
 
 def scene_of(item: Mapping[str, Any], source: Source) -> Scene | None:
-    """A raw STAC item as a scene; None where an asset this project needs is missing (HH+HV radar, say)."""
+    """A raw STAC item as a scene; None where an asset this project needs is missing (HH+HV radar, say).
+
+    Raises:
+        SourceError: an item of a collection whose offset cannot be known.
+    """
     properties, assets = item["properties"], item["assets"]
+    if _UNSURE_OFFSET in properties:
+        raise SourceError(
+            f"{item['id']} is of Earth Search's sentinel-2-l2a, where the offset of baseline 04.00 was removed from "
+            f"some scenes and {_UNSURE_OFFSET} does not tell which; use --source earth-search (sentinel-2-c1-l2a)"
+        )
     wanted = {name: source.assets[name] for name in source.bands_of(item["collection"])}
     if any(key not in assets for key in wanted.values()):
         return None
