@@ -169,7 +169,7 @@ def match_places(options: Build, plan: Plan) -> Paired:
             "Sentinel-2 from 2015-07)"
         )
     matcher = Matcher(found.s2, found.s1, rules)
-    return Paired(plan.places, matcher, matcher.match_rows(plan.places), options.choice.neighbours)
+    return Paired(plan.places, matcher, matcher.match_rows(plan.places), options.choice.neighbours, found.dropped)
 
 
 def rules_of(options: Build) -> Rules:

@@ -4,8 +4,9 @@ A place with several pairs, or with neighbours, gives several candidates. They f
 so a corpus of N patches holds whole groups, apart from members that reading refuses.
 """
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ class Paired:
     matched: Matched
     neighbours: int = 0
     """Wanted beside each pair."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Items of the index that are not among the matcher's scenes, by reason."""
 
     @property
     def group(self) -> int:

@@ -39,6 +39,8 @@ class Estimate:
     """True where the index is complete, so that scenes were matched; else they are guessed from tiles and strata."""
     reasons: Counter[str] = field(default_factory=Counter)
     """Places by reason, where known."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Items of the index that cannot serve, by reason."""
 
     @property
     def requests(self) -> int:
@@ -68,7 +70,8 @@ def estimate_known(paired: Paired, count: int) -> Estimate:
     taken = slice(0, -(-count // (1 + paired.neighbours)))
     s2, s1 = (len(np.unique(rows[taken])) for rows in (matched.s2, matched.s1))
     patches = min(count, len(matched.place) * (1 + paired.neighbours))
-    return Estimate(len(paired.places), patches, s2, s1, searches=0, known=True, reasons=matched.reasons())
+    reasons, dropped = matched.reasons(), paired.dropped
+    return Estimate(len(paired.places), patches, s2, s1, 0, known=True, reasons=reasons, dropped=dropped)
 
 
 def estimate_unknown(places: Places, count: int, searches: int) -> Estimate:
@@ -89,6 +92,8 @@ def show(estimate: Estimate, mb_per_s: float) -> None:
     table.add_row("patches", f"{estimate.patches:,}")
     table.add_row("Sentinel-2 scenes", f"{estimate.s2_scenes:,}{guess}")
     table.add_row("Sentinel-1 scenes", f"{estimate.s1_scenes:,}{guess}")
+    for reason, number in estimate.dropped.most_common():
+        table.add_row(f"  items left out: {reason}", f"{number:,}")
     table.add_row("searches to come", f"{estimate.searches:,}")
     table.add_row("requests", f"{estimate.requests:,}")
     table.add_row("download", f"{estimate.terabytes:.3f} TB")

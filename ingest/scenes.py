@@ -57,6 +57,8 @@ def fetch_index(
         SourceError: no way works, or an answer is incomplete.
     """
     missing = dict.fromkeys(chunk for chunk in chunks if refresh or not chunk.path(folder).exists())
+    if not missing:
+        return
     for i, way in enumerate(ways):
         try:
             for chunk, items in track(_items(list(missing), source, way), "Finding scenes", total=len(missing)):
@@ -69,8 +71,6 @@ def fetch_index(
 
 
 def _items(chunks: Sequence[Chunk], source: Source, way: Way) -> Iterator[tuple[Chunk, list[Item]]]:
-    if not chunks:
-        return
     if way == "search":
         search = search_of(source)
         yield from ((chunk, search(chunk)) for chunk in chunks)
