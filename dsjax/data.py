@@ -196,12 +196,12 @@ def _standardise(values: Array, mean: NDArray[np.float32], std: NDArray[np.float
     return jnp.nan_to_num((values - mean) / std, nan=0.0)
 
 
-def sensor_mask(sensors: Sequence[str], count: int) -> NDArray[np.bool_]:
-    """The same sensors for all of `count` patches, as `normalise` takes them.
+def group_mask(sensors: Sequence[str]) -> NDArray[np.bool_]:
+    """Which groups of `GROUPS` these sensors fill.
 
     Raises:
         ConfigError: an unknown sensor, or none.
     """
     if not sensors or set(sensors) - set(SENSORS):
         raise ConfigError(f"sensors {tuple(sensors)}: take one or both of {', '.join(SENSORS)}")
-    return np.tile([sensor in sensors for sensor in SENSORS], (count, 1))
+    return np.array([bands[0].sensor in sensors for bands in GROUPS.values()])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from catalog.corpus import Corpus
 from dsjax.checkpoints import TrainedEncoder
-from dsjax.data import GROUPS, SENSORS, Batch, Inputs, Normalisation, Squares, cut_batch, decode, normalise, sensor_mask
+from dsjax.data import GROUPS, SENSORS, Batch, Inputs, Normalisation, Squares, cut_batch, decode, group_mask, normalise
 from dsjax.errors import ConfigError
 
 _PATCHES_AT_ONCE = 16
@@ -49,8 +49,13 @@ def embedding_function(encoder: nnx.Module, normalisation: Normalisation, sensor
 
 
 def prepare(batch: Batch[Any], normalisation: Normalisation, sensors: Sequence[str]) -> Inputs:
-    """Encoder inputs of stored integers, with these sensors only."""
-    return normalise(decode(batch), normalisation, sensor_mask(sensors, len(batch.s1)))
+    """Encoder inputs of stored integers, with these sensors only: none where they hold no valid pixel.
+
+    Raises:
+        ConfigError: an unknown sensor, or none.
+    """
+    inputs = normalise(decode(batch), normalisation)
+    return inputs._replace(available=inputs.available & group_mask(sensors))
 
 
 def map_crops(function: CropFunction, corpus: Corpus, crop_px: int) -> NDArray[np.float32]:

@@ -13,10 +13,10 @@ from dsjax.data import (
     Squares,
     cut_batch,
     decode,
+    group_mask,
     normalise,
     random_windows,
     rows_by_step,
-    sensor_mask,
     training_batches,
 )
 from dsjax.errors import ConfigError
@@ -131,18 +131,20 @@ def test_normalise_standardises_and_puts_the_mean_where_nothing_is_valid():
     [(("sentinel-1",), [False, False, True]), (("sentinel-2",), [True, True, False]), (SENSORS, [True, True, True])],
 )
 def test_keeping_a_sensor_hides_the_groups_of_the_other(sensors, expected):
-    inputs = normalise(decode(stored_batch()), PLAIN, sensor_mask(sensors, 2))
+    keep = np.tile([sensor in sensors for sensor in SENSORS], (2, 1))
+    inputs = normalise(decode(stored_batch()), PLAIN, keep)
     np.testing.assert_array_equal(inputs.available, [expected, expected])
+    assert group_mask(sensors).tolist() == expected
 
 
 def test_a_sensor_without_a_valid_pixel_is_missing_and_the_last_one_is_never_hidden():
     batch = stored_batch()
     batch.s1[0] = S1_NODATA
     assert normalise(decode(batch), PLAIN).available.tolist() == [[True, True, False], [True, True, True]]
-    only_radar = normalise(decode(batch), PLAIN, sensor_mask(("sentinel-1",), 2))
+    only_radar = normalise(decode(batch), PLAIN, np.tile([True, False], (2, 1)))
     assert only_radar.available.tolist() == [[True, True, False], [False, False, True]]
 
 
 def test_unknown_sensors_are_refused():
     with pytest.raises(ConfigError, match="landsat"):
-        sensor_mask(("landsat",), 1)
+        group_mask(("landsat",))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from catalog.bands import S1_NODATA
 from catalog.corpus import Corpus
 from dsjax import evaluate, pretrain
 from dsjax.checkpoints import TrainedEncoder, load_encoder
@@ -64,6 +65,15 @@ def test_embeddings_of_one_sensor_do_not_see_the_other(trained, labelled_corpus)
     z = embed(trained, part)
     assert z.shape == (4, 2, 2, trained.encoder.dim)
     np.testing.assert_allclose(z.reshape(16, -1), embedding_function(*trained[:2], SENSORS)(batch), rtol=1e-5)
+
+
+@pytest.mark.parametrize("sensors, name", [(("sentinel-1",), "s1"), (("sentinel-2",), "s2_10m")])
+def test_a_sensor_without_a_valid_pixel_is_not_replaced_by_the_other(labelled_corpus, sensors, name):
+    batch = next(crop_batches(labelled_corpus.select(np.arange(1)), 32))
+    empty = np.zeros_like(batch.s2_20m), np.full_like(getattr(batch, name), S1_NODATA if name == "s1" else 0)
+    batch = batch._replace(**{"s2_20m": empty[0], name: empty[1]})
+    inputs = prepare(batch, Normalisation.of(labelled_corpus.statistics), sensors)
+    assert not inputs.available.any()
 
 
 def test_image_statistics_are_means_and_deviations_of_the_sensors_that_are_there(labelled_corpus):

@@ -6,7 +6,7 @@ from flax import nnx
 
 from catalog.bands import S1_NODATA
 from dsjax.config import EncoderConfig
-from dsjax.data import GROUPS, SENSORS, Batch, Inputs, Normalisation, decode, normalise, sensor_mask
+from dsjax.data import GROUPS, Batch, Inputs, Normalisation, decode, normalise
 from dsjax.models.heads import ProjectionHead
 from dsjax.models.resnet import BasicBlock, Bottleneck, ResNet, Trunk
 from dsjax.models.stem import FusionStem
@@ -145,7 +145,7 @@ def test_nodata_of_any_kind_gives_finite_gradients():
     normalisation = Normalisation(dict.fromkeys(bands, 0.0), dict.fromkeys(bands, 1.0))
     encoder = ResNet(EncoderConfig("resnet10", width=0.125), rngs=nnx.Rngs(0))
     graphdef, params, stats = split_model(encoder)
-    x = normalise(decode(batch), normalisation, sensor_mask(SENSORS, 2))
+    x = normalise(decode(batch), normalisation)
 
     def total(params):
         return nnx.merge(graphdef, params, stats)(x, train=True).embedding.sum()
