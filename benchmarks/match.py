@@ -11,6 +11,7 @@ import json
 import platform
 import resource
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Annotated
@@ -27,11 +28,10 @@ from ingest.match import Matcher
 from ingest.pairing import Rules
 from ingest.places import Places, to_us
 from ingest.regions import LAND, region
-from ingest.sample import draw_places, strata
+from ingest.sample import Plan, draw_places, strata, write_plan
 from ingest.scene_table import SceneTable
 
 START = dt.datetime(2024, 6, 1, tzinfo=dt.UTC)
-LAND_SHARE_OF_SLICES = 1.4  # slices reach over the coast
 SLICE_M = (250_000, 200_000)  # swath, along track (ESA, Sentinel-1 product specification, IW GRD)
 
 
@@ -59,7 +59,9 @@ def run(options: Match) -> None:
     seconds: dict[str, float] = {}
     started = time.perf_counter()
     places = draw_places(region(LAND), periods, options.places, side_px=256, seed=options.seed)
-    seconds["draw places"] = time.perf_counter() - started
+    with tempfile.TemporaryDirectory() as folder:
+        write_plan(Plan(places, options.places, {}), Path(folder) / "plan.parquet")
+    seconds["plan drawn and written"] = time.perf_counter() - started
     s2, s1 = optical_table(places, options, rng), radar_table(options, rng)
     before_mb = _peak_mb()
     started = time.perf_counter()
@@ -75,7 +77,7 @@ def run(options: Match) -> None:
         "peak_mb_before_the_match": round(before_mb),
         "places_by_reason": dict(matched.reasons()),
         "scene_refusals": dict(matched.refusals),
-        "goal": {"seconds": 90, "peak_mb": 2000},
+        "goal": {"plan seconds": 300, "match seconds": 90, "peak_mb": 2000},
         "versions": {"python": platform.python_version(), "shapely": shapely.__version__, "numpy": np.__version__,
                      "geos": shapely.geos_version_string, "pyproj": pyproj.__version__},
         "cpu": _cpu(),
