@@ -145,25 +145,49 @@ def _features(pbf: Path, index: Path, found: Extraction) -> Iterator[Feature]:
     keys = osmium.filter.KeyFilter(*OSM_KEYS)
     reader = osmium.FileProcessor(str(pbf)).with_locations(f"sparse_file_array,{index}").with_areas(keys)
     wkb = osmium.geom.WKBFactory()
-    wanted: set[tuple[str, int]] = set()  # areas that the file promises and that have not come yet
+    areas = _Pairing()
     things: Iterator[Any] = iter(reader.with_filter(keys))
     for thing in things:
         tags = {tag.k: tag.v for tag in thing.tags}
-        osm_type, osm_id = _identity(thing)
+        element = _identity(thing)
         bits = osm_bits(tags, _kind(thing))
         if thing.is_area():
-            wanted.discard((osm_type, osm_id))
-        elif _becomes_area(thing, tags) and (promised := osm_bits(tags, "area")):
-            wanted.add((osm_type, osm_id))
-            bits &= ~promised
+            areas.come(element)
+        elif _becomes_area(thing, tags) and (as_area := osm_bits(tags, "area")):
+            areas.promise(element)
+            bits &= ~as_area
         if not bits or thing.is_relation():
             continue
         try:
-            yield Feature(osm_type, osm_id, bits, _geometry(wkb, thing))
+            yield Feature(*element, bits, _geometry(wkb, thing))
         except (RuntimeError, osmium.InvalidLocationError):  # no ring, or nodes outside the extract
-            found.add_broken(osm_type, osm_id)
-    for osm_type, osm_id in sorted(wanted):
-        found.add_broken(osm_type, osm_id)
+            found.add_broken(*element)
+    for element in sorted(areas.promised):
+        found.add_broken(*element)
+
+
+@dataclass(slots=True)
+class _Pairing:
+    """Areas that the file promises and has not given yet, and the other way round.
+
+    An area comes when the last of its ways is read, before its relation or after; pairs are forgotten at once, so
+    that this stays small.
+    """
+
+    promised: set[tuple[str, int]] = field(default_factory=set)
+    given: set[tuple[str, int]] = field(default_factory=set)
+
+    def promise(self, element: tuple[str, int]) -> None:
+        if element in self.given:
+            self.given.remove(element)
+        else:
+            self.promised.add(element)
+
+    def come(self, element: tuple[str, int]) -> None:
+        if element in self.promised:
+            self.promised.remove(element)
+        else:
+            self.given.add(element)
 
 
 def _becomes_area(thing: Any, tags: Mapping[str, str]) -> bool:

@@ -127,3 +127,18 @@ def test_a_name_that_is_no_class_is_refused_with_the_names_that_are():
     assert check_classes(("131", "solar_farm")) == ("131", "solar_farm")
     with pytest.raises(CorpusError, match=r"no class '130', 'windmill'.*wind_turbine"):
         check_classes(("131", "130", "windmill"))
+
+
+def test_the_documented_table_is_the_table():
+    """docs/labels.md, line by line."""
+    lines = (Path(__file__).resolve().parents[3] / "docs" / "labels.md").read_text().splitlines()
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")]
+    rows = {cells[1]: cells for cells in table if cells[0].isdigit()}
+    assert rows.keys() == OSM_BY_NAME.keys()
+    for osm in OSM:
+        bit, _, drawn, tags = rows[osm.name]
+        assert int(bit) == osm.bit
+        rules = [f"`{k}`: " + (", ".join(sorted(v)) if v else "any but no") for k, v in osm.tags.items()]
+        assert tags == "; ".join(rules)
+        assert f"{osm.width_m:g} m" in drawn or osm.kinds == ("area",)
+        assert f"{osm.min_area_m2:g} m²" in drawn or osm.kinds != ("area",)

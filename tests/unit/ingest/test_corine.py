@@ -13,9 +13,9 @@ from rasterio.transform import Affine
 
 from catalog.grid import PatchGrid, cell_at
 from catalog.labels import CORINE_BY_GRID_CODE
-from catalog.mgrs import transformer
+from catalog.mgrs import transformer, utm_epsg
 from ingest.corine import check_coverage, open_corine
-from ingest.corine_raster import CorineRaster
+from ingest.corine_raster import CorineRaster, centres_there
 from ingest.corine_vector import CorineVector
 from ingest.errors import PlanError
 
@@ -55,6 +55,15 @@ def test_each_pixel_has_the_class_of_the_cell_that_holds_its_centre(tmp_path):
     for row, col in ((0, 0), (13, 50), (63, 63), (31, 7)):
         x_m, y_m = to_laea.transform(grid.west_m + col * 10 + 5, grid.north_m - row * 10 - 5)
         assert found[row, col] == values[int((NORTH_M - y_m) // 100), int((x_m - WEST_M) // 100)]
+
+
+@pytest.mark.parametrize(("lon", "lat"), [(6.1, 50.8), (-8.9, 38.2), (25.3, 65.1), (11.99, 45.0)])
+def test_centres_equal_those_projected_one_by_one(lon, lat):
+    epsg = int(utm_epsg(lon, lat))
+    grid = cell_at(epsg, *transformer(4326, epsg).transform(lon, lat))
+    assert grid is not None
+    exact = transformer(epsg, 3035).transform(*np.meshgrid(*grid.centres_m(10)))
+    np.testing.assert_allclose(centres_there(grid), exact, rtol=0, atol=1e-6)
 
 
 def test_three_digit_codes_give_the_labels_of_grid_codes(tmp_path):
