@@ -170,7 +170,7 @@ def wrapped(outline, rng):
     return shapely.union_all([part for part in parts if part.area])
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from(["any", "ascending"]), st.sampled_from([(), (6,)]), st.integers(1, 3))
 def test_matching_in_columns_equals_judging_place_by_place(seed, orbit, months, pairs):
     rng = np.random.default_rng(seed)
@@ -217,3 +217,23 @@ def test_only_the_wanted_flight_direction_and_season_serve():
     assert reasons(flight) == {"x": "other_orbit", "a": "no_s1_scene"}
     season = judge(PLACE, [optical("a", 2)], [radar("x", 2)], Rules(months=(7, 8)))
     assert (reasons(season), season.reason) == ({"a": "outside_season"}, "no_s2_scene")
+
+
+@pytest.mark.parametrize("s2, s1, reason", [([], [], "no_s2_scene"), ([optical("a", 2)], [], "no_s1_scene")])
+def test_without_scenes_every_place_has_its_reason(s2, s1, reason):
+    matcher = Matcher(s2, s1, Rules())
+    assert [verdict.reason for verdict in matcher.match([PLACE, PLACE])] == [reason, reason]
+    assert matcher.explain(PLACE).reason == reason
+    assert matcher.match([]) == []
+
+
+def test_thousands_of_places_in_several_batches_are_matched_as_few_are(monkeypatch):
+    rng = np.random.default_rng(3)
+    places, s2, s1 = random_world(rng)
+    whole = Matcher(s2, s1, Rules()).match_rows(Places.of(places))
+    monkeypatch.setattr("ingest.match._BATCH", 2)
+    pieces = Matcher(s2, s1, Rules()).match_rows(Places.of(places))
+    for name in ("place", "s2", "s1", "reason"):
+        np.testing.assert_array_equal(getattr(pieces, name), getattr(whole, name))
+    assert pieces.refusals == whole.refusals
+    assert len(whole.place) > 0
