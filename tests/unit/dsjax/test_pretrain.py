@@ -3,21 +3,23 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from catalog.errors import OutputExistsError
 from dsjax import checkpoints, config, pretrain
-from dsjax.errors import CheckpointError, ConfigError
+from dsjax.errors import CheckpointError, ConfigError, DivergedError
 from dsjax.labels import given_splits
 from dsjax.recorder import read_metrics
-from dsjax.state import split_model
+from dsjax.state import TrainState, split_model
 from tests.unit.dsjax.conftest import with_splits
 
 # What a run computes, without what it measures about the machine.
@@ -128,9 +130,61 @@ def test_a_run_is_not_resumed_on_another_corpus(whole):
         path.write_text(text)
 
 
+def truncate(path: Path) -> None:
+    os.truncate(path, 100)
+
+
+def flip_bit(path: Path) -> None:
+    stored = bytearray(path.read_bytes())
+    stored[len(stored) // 2] ^= 1
+    path.write_bytes(stored)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_bit, Path.unlink])
+def test_a_damaged_checkpoint_is_neither_loaded_nor_resumed_and_the_cure_is_named(whole, tmp_path, damage):
+    run = tmp_path / "run"
+    shutil.copytree(whole.out, run)
+    damage(max((run / "checkpoints/8/state").rglob("ocdbt.process_0/d/*"), key=lambda path: path.stat().st_size))
+    with pytest.raises(CheckpointError, match=r"checkpoints/8 is damaged.*train again"):
+        checkpoints.load_encoder(run)
+    shutil.copytree(run / "checkpoints/8", run / "checkpoints/6")
+    with pytest.raises(CheckpointError, match=r"checkpoints/8 is damaged.*go back to step 6"):
+        pretrain.run(dataclasses.replace(whole, out=run, resume=True))
+
+
+def test_a_state_that_is_not_finite_is_not_saved(tmp_path):
+    state = TrainState(jnp.array(3), {"kernel": jnp.array([1.0, jnp.nan])}, {}, ())
+    with (
+        checkpoints.checkpoint_manager(tmp_path, 1) as manager,
+        pytest.raises(DivergedError, match=r"after step 3 .* was not saved"),
+    ):
+        checkpoints.save(manager, state, {})
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_records_of_another_version_are_refused_in_one_line(whole, tmp_path):
+    for name, text in (("config.json", '{"seed": 1'), ("config.json", '{"seed": 1}'), ("corpus.json", "{}")):
+        run = tmp_path / "run"
+        shutil.copytree(whole.out, run, dirs_exist_ok=True)
+        (run / name).write_text(text)
+        with pytest.raises(CheckpointError, match=rf"{name} is damaged or of another version"):
+            pretrain.run(dataclasses.replace(whole, out=run, resume=True))
+
+
+def test_a_folder_that_is_no_run_is_never_deleted(tiny):
+    tiny.out.mkdir()
+    (tiny.out / "thesis.tex").touch()
+    with pytest.raises(OutputExistsError, match="holds no run"):
+        pretrain.run(dataclasses.replace(tiny, overwrite=True))
+    assert (tiny.out / "thesis.tex").exists()
+    with pytest.raises(OutputExistsError, match="is a file"):
+        pretrain.run(dataclasses.replace(tiny, out=tiny.out / "thesis.tex"))
+
+
 def test_overwriting_starts_anew(tiny):
     tiny.out.mkdir()
-    (tiny.out / "old").touch()
+    for name in ("config.json", "old"):
+        (tiny.out / name).touch()
     pretrain.run(dataclasses.replace(tiny, overwrite=True, stop_at_step=1))
     assert not (tiny.out / "old").exists()
 
