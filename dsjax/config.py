@@ -130,14 +130,27 @@ class Pretrain:
     @property
     def window_px(self) -> int:
         """Side of the square read from a patch: a view and the room to displace it, 10 m pixels."""
-        return self.crop_px + int(self.augment.shift_px.last)
+        return self.crop_px + int(max(self.augment.shift_px.first, self.augment.shift_px.last))
 
     def check(self) -> None:
         """Raise ConfigError where settings do not fit each other."""
+        for name in ("steps", "crop_px", "log_every", "checkpoint_every", "keep"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; take 1 or more")
+        if self.seed < 0:
+            raise ConfigError(f"seed is {self.seed}; take 0 or more")
+        if not 0 <= self.optimiser.warmup < 1:
+            raise ConfigError(
+                f"optimiser.warmup is {self.optimiser.warmup:g}; it is a share of all steps: 0 to below 1"
+            )
+        if self.method.temperature <= 0:
+            raise ConfigError(f"method.temperature is {self.method.temperature:g}; take a number above 0, such as 0.2")
         if self.crop_px % 32:
             raise ConfigError(f"crop_px is {self.crop_px}; take a multiple of 32, the stride of the deepest stage")
         if self.window_px % 2:
-            raise ConfigError(f"augment.shift_px.last is {self.augment.shift_px.last:g}; take an even number of pixels")
+            raise ConfigError(
+                f"augment.shift_px grows to {self.window_px - self.crop_px}; take an even number of pixels"
+            )
         if self.batch_size < 2:
             raise ConfigError(f"batch_size is {self.batch_size}; contrast needs at least 2 patches")
 

@@ -13,12 +13,14 @@ from dsjax.errors import CollapseError
 
 _log = logging.getLogger(__name__)
 
+_LOG_LINES = 20  # at most, in a run without a terminal: a log file is read by people
 # Projections this alike carry no information: about cosine 0.998 between any two patches.
 COLLAPSED_SPREAD = 0.05
 
 
 class Recorder:
-    """Appends metrics to a run's metrics.jsonl and shows progress on stderr.
+    """Appends metrics to a run's metrics.jsonl and shows progress on stderr: a bar, or without a terminal
+    about twenty lines a run.
 
     Lines after `first_step` are of steps that an interrupted run did after its last checkpoint: they are dropped,
     because those steps are done again.
@@ -27,6 +29,7 @@ class Recorder:
     def __init__(self, run: Path, first_step: int, last_step: int, warmup_steps: int) -> None:
         self._path = run / "metrics.jsonl"
         self._warmup_steps = warmup_steps
+        self._last_step, self._told_step = last_step, first_step
         kept = [line for line in read_metrics(run) if line["step"] <= first_step] if self._path.exists() else []
         self._path.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self._bar = Progress(
@@ -58,8 +61,9 @@ class Recorder:
             f"waits for input {metrics['input_wait_share']:.0%}"
         )
         self._bar.update(self._task, completed=step, told=told)
-        if self._bar.disable:
-            _log.info("step %d: %s", step, told)
+        if self._bar.disable and (step == self._last_step or (step - self._told_step) * _LOG_LINES >= self._last_step):
+            _log.info("step %d of %d: %s", step, self._last_step, told)
+            self._told_step = step
         if step > self._warmup_steps and metrics["projection_spread"] < COLLAPSED_SPREAD:
             raise CollapseError(
                 f"at step {step} projections have spread {metrics['projection_spread']:.3f} (1 is healthy, limit "

@@ -47,3 +47,27 @@ def test_only_settings_that_reach_a_parameter_count_as_changed():
 def test_a_ramp_that_ends_before_it_starts_is_refused():
     with pytest.raises(ConfigError, match="share"):
         config.Ramp(0.0, 1.0, start=0.5, end=0.5)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"steps": 0}, "steps is 0"),
+        ({"crop_px": 0}, "crop_px is 0"),
+        ({"log_every": 0}, "log_every is 0"),
+        ({"checkpoint_every": 0}, "checkpoint_every is 0"),
+        ({"keep": 0}, "keep is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"optimiser": config.OptimiserConfig(warmup=1.0)}, "warmup is 1"),
+        ({"method": config.SimCLRConfig(temperature=0.0)}, "temperature is 0"),
+        ({"augment": config.AugmentConfig(shift_px=config.Ramp(2, 5))}, "even number"),
+    ],
+)
+def test_numbers_that_no_run_can_use_are_refused_at_once(change, message):
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(config.PRESETS["demo"][1], corpus="c", out="o", **change).check()
+
+
+def test_a_shift_that_shrinks_still_fits_its_window():
+    augment = config.AugmentConfig(shift_px=config.Ramp(16, 2))
+    assert dataclasses.replace(config.PRESETS["demo"][1], corpus="c", out="o", augment=augment).window_px == 64 + 16

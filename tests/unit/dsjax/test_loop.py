@@ -135,6 +135,17 @@ def test_resuming_drops_the_lines_that_are_done_again(tmp_path):
     assert [(m["step"], m["loss"]) for m in read_metrics(tmp_path)] == [(2, 2), (4, 4), (6, 60)]
 
 
+def test_without_a_terminal_a_run_logs_about_twenty_lines_but_records_all(tmp_path, caplog):
+    caplog.set_level("INFO", logger="dsjax")
+    with Recorder(tmp_path, 0, 805, 0) as recorder:
+        for step in (*range(10, 801, 10), 805):
+            recorder.record(step, line())
+    assert len(read_metrics(tmp_path)) == 81
+    told = [record.getMessage() for record in caplog.records]
+    assert 15 <= len(told) <= 21
+    assert told[-1].startswith("step 805 of 805: loss 1.000")
+
+
 def test_collapse_ends_a_run_but_not_during_the_warm_up(tmp_path):
     with Recorder(tmp_path, 0, 10, warmup_steps=4) as recorder:
         recorder.record(4, line(spread=COLLAPSED_SPREAD / 2))
