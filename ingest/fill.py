@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -36,6 +37,7 @@ LOW_S1_VALID = "low_s1_valid_share"
 CLOUDY_PATCH = "cloudy_patch"
 PHYSICS = "physics"
 
+_COMMITTING = threading.Lock()  # writing changes the process's warning filters, which threads share
 FAILED_BECAUSE = {ReadError: "image_out_of_reach", SourceError: "no_token", PlanError: "too_few_candidates"}
 """Reasons in the ledger of what a later run may cure."""
 
@@ -108,7 +110,8 @@ class Filling:
             self._write_ledger(job, rows)
             shown = [(patch.patch_id, patch.provenance.grid) for patch in patches]
             write_objects(self.labels.osm_features, shown, objects_path(self.root, job.index))
-            with contextlib.suppress(OutputExistsError):  # a worker that was thought lost committed the same bytes
+            # Another worker that was thought lost may have committed the same bytes.
+            with _COMMITTING, contextlib.suppress(OutputExistsError):
                 write_shard(self.root, job.index, patches)
         return ShardOutcome(job.index, len(patches), time.monotonic() - started)
 

@@ -29,7 +29,7 @@ _Given = ParamSpec("_Given")
 
 LOCAL, THREADS = "local", "threads"
 _DASK = ("tcp://", "tls://", "ucx://")
-_DASK_TIMEOUT_S = 20
+_DASK_TIMEOUT_S = 5
 
 
 @dataclass(frozen=True, slots=True)
