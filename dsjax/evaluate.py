@@ -147,10 +147,10 @@ def run(config: Evaluate) -> Scores:
 
 
 def labelled_crops(corpus: "Corpus", crop_px: int, min_share: float, level: int) -> Crops:
-    """Crops with a class that is frequent enough in training and present in every split.
+    """Crops with a class that is frequent enough in training and present in testing.
 
     Raises:
-        ConfigError: the corpus has no CORINE labels, or fewer than two classes are left.
+        ConfigError: the corpus has no CORINE labels, fewer than two classes are left, or none of them is in val.
     """
     from dsjax.labels import UNKNOWN, crop_classes, splits_of
 
@@ -171,6 +171,11 @@ def labelled_crops(corpus: "Corpus", crop_px: int, min_share: float, level: int)
             "fewer than two; lower --min-share or --level, or take a larger corpus"
         )
     used = np.isin(classes, kept)
+    if not (splits[used] == "val").any():
+        raise ConfigError(
+            f"{corpus.href} has no labelled crop of {crop_px} px in val, by which a probe chooses its penalty; "
+            "lower --min-share or take a larger corpus"
+        )
     return Crops(classes[used], np.nonzero(used)[0], splits[used], used)
 
 
@@ -227,17 +232,18 @@ def _count(values: NDArray[Any]) -> dict[str, int]:
 
 
 def show(scores: Scores) -> None:
-    """Print accuracies as a table on the terminal."""
+    """Print accuracies as a table on the terminal, each with its 95 % interval, in 80 columns."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("sensors", "probe", "encoder", "accuracy", "95 %", "macro F1", "pre-trained adds")
+    table = Table("sensors", "probe", "encoder", "accuracy, 95 %", "F1", "pre-trained adds",
+                  box=None, padding=(0, 2, 0, 0))  # fmt: skip
     for s in scores.scores:
         if s.metric == "accuracy":
             f1 = scores.find(s.encoder, s.sensors, s.probe, "macro_f1").estimate.value
-            gain = f"{s.gain.value:+.3f} ({s.gain.low:+.3f}..{s.gain.high:+.3f})" if s.gain else ""
-            interval = f"{s.estimate.low:.3f}..{s.estimate.high:.3f}"
-            table.add_row(s.sensors, s.probe, s.encoder, f"{s.estimate.value:.3f}", interval, f"{f1:.3f}", gain)
+            accuracy = f"{s.estimate.value:.3f} {s.estimate.low:.3f}..{s.estimate.high:.3f}"
+            gain = f"{s.gain.value:+.3f} {s.gain.low:+.3f}..{s.gain.high:+.3f}" if s.gain else ""
+            table.add_row(s.sensors, s.probe, s.encoder, accuracy, f"{f1:.3f}", gain)
     Console().print(table)
 
 

@@ -16,8 +16,11 @@ from dsjax.data import SENSORS, Normalisation
 from dsjax.embed import crop_batches, crops_a_side, embed, embedding_function, map_crops, prepare
 from dsjax.errors import CheckpointError, ConfigError
 from dsjax.floors import calibrate, crop_functions, image_statistics
+from dsjax.labels import given_splits
+from dsjax.metrics import METRICS, Estimate
 from dsjax.models.resnet import ResNet
 from dsjax.state import split_model
+from tests.unit.dsjax.conftest import with_splits
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +135,33 @@ def test_scores_cover_every_encoder_sensor_and_probe(trained, labelled_corpus, t
     written = json.loads((tmp_path / "s.json").read_text())
     assert written["fingerprint"] == labelled_corpus.fingerprint
     assert written["scores"][0]["estimate"].keys() == {"value", "low", "high"}
+
+
+def test_crops_without_a_val_are_refused(labelled_corpus):
+    given = given_splits(labelled_corpus.table)
+    splits = ["val" if i == 0 else "none" if split == "val" else split for i, split in enumerate(given)]
+    corpus = with_splits(labelled_corpus, splits)
+    assert set(evaluate.labelled_crops(corpus, 32, 0.6, level=3).splits) == {"train", "test", "val", "none"}
+    corine = corpus.read(range(len(corpus)), ["corine"])["corine"]
+    corine[0] = 0
+    corpus.read = lambda rows, names: {"corine": corine[list(rows)]}
+    with pytest.raises(ConfigError, match="in val"):
+        evaluate.labelled_crops(corpus, 32, 0.6, level=3)
+
+
+def test_the_table_fits_80_columns(monkeypatch, capsys):
+    figure = Estimate(0.9123, 0.8901, 1.0)
+    scores = tuple(
+        evaluate.Score(encoder, "both", "linear", metric, figure, None if encoder == "pretrained" else figure)
+        for encoder in ("pretrained", "statistics")
+        for metric in METRICS
+    )
+    monkeypatch.setenv("COLUMNS", "80")
+    evaluate.show(evaluate.Scores("run", "corpus", "f", {}, {}, scores, {}, 0.0))
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    assert "0.912 0.890..1.000  0.912  +0.912 +0.890..+1.000" in printed
+    assert len(printed.strip().splitlines()) == 3
 
 
 def test_a_corpus_without_labels_is_refused(labelled_corpus):
