@@ -5,13 +5,14 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-import pystac
+from typing import TYPE_CHECKING, Any
 
 from ingest.chunks import Chunk
 from ingest.errors import SourceError
 from ingest.sources.profile import Source
+
+if TYPE_CHECKING:
+    import pystac
 
 PAGE_ITEMS = 1000  # the most the Planetary Computer gives at once
 _RETRIES = 8
@@ -143,6 +144,8 @@ def _api_search(source: Source) -> Search:
 
 def _static_search(source: Source) -> Search:
     """The same over a static catalog, which is walked once."""
+    import pystac
+
     path = Path(source.stac_href)
     if not path.is_file():
         raise SourceError(f"there is no catalog {path}; give the path of a catalog.json or the address of a STAC API")
@@ -160,6 +163,6 @@ def _within(items: Iterable[Item], chunk: Chunk) -> Iterator[Item]:
             yield item
 
 
-def _with_absolute_hrefs(item: pystac.Item) -> Item:
+def _with_absolute_hrefs(item: "pystac.Item") -> Item:
     item.make_asset_hrefs_absolute()
     return item.to_dict(include_self_link=True, transform_hrefs=False)
