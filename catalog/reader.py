@@ -24,6 +24,9 @@ _CRC_BYTES = 4
 _EMPTY = np.uint64(2**64 - 1)  # Zarr v3 sharding: offset and length of a chunk that holds only the fill value
 _INDEX_CODECS = ["bytes", "crc32c"]
 _CHUNK_CODECS = ["bytes", "blosc", "crc32c"]
+_KEYS = {"name": "default", "configuration": {"separator": "/"}}
+_NEVER_EMPTY = ("s2_10m", "s2_20m", "s1")  # a shard whose every patch lacks a sensor is never built
+_CURE = "restore the shard from its publisher, or remove it and run the build again"
 
 blosc.use_threads = False  # callers read in threads of their own; blosc's global pool would serialise them
 
@@ -54,7 +57,7 @@ class ShardReader:
 
 class _ArrayReader:
     def __init__(self, path: Path, name: str) -> None:
-        self.where = f"{path}/{name}"
+        self._name, self.where = name, f"{path}/{name}"
         meta = _metadata(path / name)
         self.rows = int(meta["shape"][0])
         self.shape = tuple(meta["shape"][1:])
@@ -67,6 +70,8 @@ class _ArrayReader:
     def _read_index(self) -> NDArray[np.uint64]:
         """Offset and length of every row's chunk: the last bytes of the shard file."""
         if not self._file.exists():  # every chunk holds only the fill value
+            if self._name in _NEVER_EMPTY:
+                raise ChecksumError(f"{self._file} is missing; {_CURE}")
             return np.full((self.rows, 2), _EMPTY)
         nbytes = self.rows * 16
         with self._file.open("rb") as stream:
@@ -98,11 +103,10 @@ def _read_checked(descriptor: int, offset: int, nbytes: int, what: str) -> bytes
     """Read a range that its CRC-32C follows. Two reads, since the checksum's library takes whole bytes objects."""
     body = os.pread(descriptor, nbytes, offset)
     crc = os.pread(descriptor, _CRC_BYTES, offset + nbytes)
+    if len(crc) < _CRC_BYTES:  # no bytes at all would have the right checksum, 0
+        raise ChecksumError(f"{what} is damaged (the file is too short); {_CURE}")
     if google_crc32c.value(body) != int.from_bytes(crc, "little"):
-        raise ChecksumError(
-            f"{what} is damaged (CRC-32C does not match); restore the shard from its publisher, "
-            "or remove it and run the build again"
-        )
+        raise ChecksumError(f"{what} is damaged (CRC-32C does not match); {_CURE}")
     return body
 
 
@@ -123,12 +127,19 @@ def _is_known_layout(meta: dict[str, Any]) -> bool:
         return False
     sharding = codecs[0]["configuration"]
     return bool(
-        meta["chunk_grid"]["configuration"]["chunk_shape"] == shape
+        meta["chunk_key_encoding"] == _KEYS
+        and meta["chunk_grid"]["configuration"]["chunk_shape"] == shape
         and sharding["chunk_shape"] == [1, *shape[1:]]
         and _names(sharding["codecs"]) == _CHUNK_CODECS
         and _names(sharding["index_codecs"]) == _INDEX_CODECS
         and sharding["index_location"] == "end"
+        and all(_is_little(parts[0]) for parts in (sharding["codecs"], sharding["index_codecs"]))
     )
+
+
+def _is_little(codec: dict[str, Any]) -> bool:
+    """Whether a "bytes" codec stores the least byte first; single bytes state no order."""
+    return bool(codec.get("configuration", {}).get("endian", "little") == "little")
 
 
 def _names(codecs: Sequence[dict[str, Any]]) -> list[str]:

@@ -1,9 +1,11 @@
 import dataclasses
+import os
 
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec
 
 from catalog import fake, schema
 from catalog.errors import ChecksumError, CorpusError, OutputExistsError, SchemaError
@@ -81,6 +83,38 @@ def test_a_flipped_byte_is_noticed_when_its_patch_is_read(tmp_path, patches):
     messages = [_read_error(reader, row) for row in range(5)]
     assert [message.split(" of ")[0] for message in messages if message] == [f"row {messages.index(max(messages))}"]
     assert shard_ref(tmp_path, 0).sha256 != before.sha256
+
+
+@pytest.mark.parametrize("left", [None, 0, 50])
+def test_pixels_that_were_lost_are_not_read_as_nodata(tmp_path, patches, left):
+    (tmp_path / "shards").mkdir()
+    write_shard(tmp_path, 0, patches)
+    file = shard_path(tmp_path, 0) / "s1/c/0/0/0/0"
+    if left is None:
+        file.unlink()
+    else:
+        os.truncate(file, left)
+    with pytest.raises(ChecksumError, match=r"s1.*(missing|damaged)"):
+        ShardReader(shard_path(tmp_path, 0)).read_into("s1", 0, np.empty_like(patches[0].s1))
+
+
+@pytest.mark.parametrize("change", [{"endian": "big"}, {"separator": "."}])
+def test_an_array_of_almost_our_layout_is_read_right(tmp_path, patches, change):
+    stored = np.stack([patch.s1 for patch in patches])
+    array = zarr.create_array(
+        tmp_path / "000000.zarr/s1",
+        shape=stored.shape,
+        chunks=(1, *stored.shape[1:]),
+        shards=stored.shape,
+        dtype=stored.dtype,
+        serializer=BytesCodec(endian=change.get("endian", "little")),
+        compressors=[BloscCodec(cname="zstd"), Crc32cCodec()],
+        chunk_key_encoding={"name": "default", "separator": change.get("separator", "/")},
+    )
+    array[...] = stored
+    out = np.empty_like(stored[2])
+    ShardReader(tmp_path / "000000.zarr").read_into("s1", 2, out)
+    np.testing.assert_array_equal(out, stored[2])
 
 
 def test_a_shard_is_written_once_and_leaves_nothing_behind_when_it_fails(tmp_path, patches, monkeypatch):
