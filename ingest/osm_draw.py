@@ -1,6 +1,7 @@
 """Draw OpenStreetMap features on a patch: pixels whose centre lies in an area, or near enough to a line or point."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +15,8 @@ from catalog.grid import PatchGrid
 from catalog.mgrs import transformer
 from catalog.osm_classes import OSM, OsmClass
 
-_QUADRANT_STEPS = 4  # sides of a quarter circle: 1 % short of the radius at most, a tenth of a pixel
+_SAGITTA_M = 0.5  # by which the sides of a drawn circle fall short: a twentieth of a pixel
+_TOLERANCE_M = 0.25  # of a line's course: a fortieth of a pixel, and half of the points
 
 
 def draw(bits: NDArray[np.uint32], shapes: NDArray[Any], grid: PatchGrid) -> NDArray[np.uint32]:
@@ -43,7 +45,8 @@ def _geojson(shapes: NDArray[Any]) -> Iterator[dict[str, Any]]:
     polygons = parts[(shapely.get_type_id(parts) == shapely.GeometryType.POLYGON) & ~shapely.is_empty(parts)]
     if len(polygons):
         _, points, (rings, ends) = shapely.to_ragged_array(polygons, include_z=False)
-        xy = points.tolist()
+        xy = list(zip(points[:, 0].tolist(), points[:, 1].tolist(), strict=True))  # tuples: no work for the collector
+        rings = rings.tolist()
         for first, last in itertools.pairwise(ends.tolist()):
             yield {"type": "Polygon", "coordinates": [xy[rings[i] : rings[i + 1]] for i in range(first, last)]}
 
@@ -54,8 +57,14 @@ def solid(shapes: NDArray[Any], osm: OsmClass) -> NDArray[Any]:
     if not thin.any():
         return shapes
     wide = shapes.copy()
-    wide[thin] = shapely.buffer(shapes[thin], osm.width_m / 2, quad_segs=_QUADRANT_STEPS)
+    straight = shapely.simplify(shapes[thin], _TOLERANCE_M)
+    wide[thin] = shapely.buffer(straight, osm.width_m / 2, quad_segs=_quadrant_sides(osm.width_m / 2))
     return wide
+
+
+def _quadrant_sides(radius_m: float) -> int:
+    """Sides that a quarter circle needs."""
+    return math.ceil(math.pi / 4 / math.acos(1 - _SAGITTA_M / radius_m))
 
 
 def projector(from_epsg: int, to_epsg: int) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:

@@ -13,7 +13,7 @@ import shapely
 from catalog.grid import PatchGrid, cell_at
 from catalog.mgrs import transformer
 from catalog.osm_classes import OSM_BY_NAME, Theme
-from ingest import osm_extract, osm_table
+from ingest import osm_draw, osm_extract, osm_table
 from ingest.errors import PlanError
 from ingest.osm import OsmFeatures, extract
 from ingest.osm_draw import draw
@@ -249,7 +249,7 @@ def test_drawing_equals_distances_pixel_by_pixel(grid):
     for line in lines:
         near = np.maximum(near, 10.0 - shapely.distance(line, centres))
     drawn = pixels(draw(np.full(12, OSM_BY_NAME["major_road"].value, "u4"), lines, grid), "major_road").ravel()
-    clear = np.abs(near) > 0.2  # the drawn ends are polygons, a tenth of a metre short of the circle
+    clear = np.abs(near) > osm_draw._SAGITTA_M  # the drawn ends are polygons, so much short of the circle
     np.testing.assert_array_equal(drawn[clear], near[clear] > 0)
 
 
