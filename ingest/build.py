@@ -26,7 +26,7 @@ from ingest.arrange import ShardJob, arrange
 from ingest.candidates import MAX_NEIGHBOURS, Paired, candidates_of, refusals_of
 from ingest.chunks import chunks_of
 from ingest.corine import check_coverage, open_corine
-from ingest.errors import PlanError
+from ingest.errors import PlanError, WriteError
 from ingest.estimate import Estimate, estimate_known, estimate_unknown, missing_chunks, show
 from ingest.fill import Filling, LabelSources, Limits
 from ingest.folder import build_folder
@@ -227,6 +227,8 @@ def _fill(jobs: Sequence[ShardJob], options: Build, labels: LabelSources) -> lis
     with Progress(*columns) as progress, hire(options.scheduler, options.workers) as crew:
         task = progress.add_task("", total=sum(job.rows for job in jobs))
         for outcome in crew.run(filling, jobs):
+            if isinstance(outcome, WriteError):
+                raise outcome  # every other shard would meet the same full disk
             if isinstance(outcome, DeepSentinelError):
                 failures.append(outcome)
                 in_a_row += 1
