@@ -69,9 +69,8 @@ def run(options: Chaos) -> list[Outcome]:
                 out = folder / f"{number:03d}"
                 outcomes.append(disturb(plan, out, folder / "undisturbed", environ, moments, options.workers))
     if options.out is not None:
-        options.out.write_text(
-            json.dumps({"options": repr(options), "outcomes": [asdict(o) for o in outcomes]}, indent=1)
-        )
+        result = {"options": repr(options), "outcomes": [asdict(outcome) for outcome in outcomes]}
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
     return outcomes
 
 
@@ -121,9 +120,7 @@ def main() -> None:
     same = sum(outcome.same_bytes for outcome in outcomes)
     lost, doubled = sum(o.lost for o in outcomes), sum(o.doubled for o in outcomes)
     kills = sum(len(o.killed_after_s) for o in outcomes)
-    sys.stdout.write(
-        f"{same} of {len(outcomes)} builds identical after {kills} kills; {lost} lost, {doubled} doubled\n"
-    )
+    sys.stdout.write(f"{same} of {len(outcomes)} builds the same after {kills} kills; {lost} lost, {doubled} doubled\n")
     sys.exit(same != len(outcomes))
 
 

@@ -53,9 +53,9 @@ def shift_between(first: NDArray[np.float64], second: NDArray[np.float64]) -> Sh
     Kuglin and Hines 1975; the peak is refined by a paraboloid through its neighbours on a correlation that is
     smooth because its high frequencies are left out.
     """
-    spectrum = np.fft.fft2(second) * np.conj(np.fft.fft2(first))
+    spectrum = np.fft.rfft2(second) * np.conj(np.fft.rfft2(first))
     phase = spectrum / np.maximum(np.abs(spectrum), 1e-12 * np.abs(spectrum).max())
-    correlation = np.fft.ifft2(phase * _low_pass(first.shape)).real
+    correlation = np.fft.irfft2(phase * _low_pass(first.shape), first.shape)
     reach = np.arange(-REACH_PX - 1, REACH_PX + 2)
     near = correlation[np.ix_(reach, reach)]
     row, col = (int(i) + 1 for i in np.unravel_index(np.argmax(near[1:-1, 1:-1]), (2 * REACH_PX + 1,) * 2))
@@ -77,20 +77,23 @@ def _filled(image: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.
 
 def _edges(image: NDArray[np.float64]) -> NDArray[np.float64]:
     """Strength of the gradient, without its mean, fading to nothing at the border so that no border is an edge."""
-    rows, cols = (np.fft.fftfreq(side)[(slice(None), None)[:: 1 - 2 * axis]] for axis, side in enumerate(image.shape))
-    blur = np.exp(-2 * (np.pi * _SIGMA_PX) ** 2 * (rows**2 + cols**2))
+    blur = np.exp(-2 * (np.pi * _SIGMA_PX * _cycles_px(image.shape)) ** 2)
     window = np.outer(*(np.hanning(side) for side in image.shape))
-    south, east = np.gradient(np.fft.ifft2(np.fft.fft2(image - image.mean()) * blur).real)
+    south, east = np.gradient(np.fft.irfft2(np.fft.rfft2(image - image.mean()) * blur, image.shape))
     strength = np.hypot(south, east)
     faded: NDArray[np.float64] = (strength - strength.mean()) * window
     return faded
 
 
 def _low_pass(shape: tuple[int, ...]) -> NDArray[np.float64]:
-    rows, cols = (np.abs(np.fft.fftfreq(side)) for side in shape)
-    frequency = np.hypot(rows[:, None], cols[None, :])
-    weight: NDArray[np.float64] = np.exp(-2 * (frequency / _HIGHEST_CYCLES_PX) ** 2)
+    weight: NDArray[np.float64] = np.exp(-2 * (_cycles_px(shape) / _HIGHEST_CYCLES_PX) ** 2)
     return weight
+
+
+def _cycles_px(shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Frequencies of a real image's half spectrum, cycles a pixel."""
+    frequency: NDArray[np.float64] = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None, :])
+    return frequency
 
 
 def _vertex(three: NDArray[np.float64]) -> float:
