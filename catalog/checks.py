@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from catalog import schema
 from catalog.assets import STAC_VERSION
-from catalog.errors import DeepSentinelError, SchemaError
+from catalog.documents import read_document
+from catalog.errors import CorpusError, DeepSentinelError, SchemaError
 from catalog.items import shard_folder
 from catalog.physics import Finding
 from catalog.reader import ShardReader
@@ -28,7 +29,7 @@ def check_stac(path: Path) -> Iterator[Finding]:
     try:
         document = json.loads(path.read_text())
         validator = _core_validator(document["type"])
-    except (OSError, ValueError, KeyError) as reason:
+    except (OSError, ValueError, KeyError, TypeError) as reason:
         yield Finding("stac", str(path), f"is not a readable STAC document ({type(reason).__name__}: {reason})")
         return
     if document.get("stac_version") != STAC_VERSION:
@@ -103,9 +104,10 @@ def check_items(folder: Path, shard: int, ids: Sequence[str]) -> Iterator[Findin
 
 
 def _check_item(path: Path, shard: int, row: int) -> Iterator[Finding]:
-    if not path.is_file():
+    try:
+        item = read_document(path, "publish again", ("properties", "assets"))
+    except CorpusError:
         return  # check_stac has said so
-    item = json.loads(path.read_text())
     found = (item["properties"].get("deepsentinel:shard"), item["properties"].get("deepsentinel:index"))
     if found != (shard, row):
         yield Finding("item-place", str(path), f"says shard and row {found}, the index says {(shard, row)}")
@@ -127,8 +129,11 @@ def check_sums(
     if fingerprint != collection["deepsentinel:fingerprint"]:
         evidence = f"says {collection['deepsentinel:fingerprint'][:12]}..., the shards give {fingerprint[:12]}..."
         yield Finding("fingerprint", str(folder / "collection.json"), evidence)
-    if intact and merge_all(parts).to_json() != (folder / "statistics.json").read_text():
-        yield Finding("statistics", str(folder / "statistics.json"), "differs from the statistics of the pixels")
+    path = folder / "statistics.json"
+    if not path.is_file():
+        yield Finding("statistics", str(path), "is missing")
+    elif intact and merge_all(parts).to_json() != path.read_text():
+        yield Finding("statistics", str(path), "differs from the statistics of the pixels")
 
 
 def damaged_rows(path: Path, ids: Sequence[str], collection: Mapping[str, Any]) -> Iterator[Finding]:

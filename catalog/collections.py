@@ -1,6 +1,5 @@
 """The STAC root catalog and collections: what a corpus is, as machines and people read it."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from catalog import assets, schema
 from catalog.assets import EXTENSIONS, PARQUET_TYPE, STAC_VERSION
+from catalog.documents import read_document
 from catalog.errors import CorpusError
 from catalog.objects import NAME as OBJECTS
 from catalog.stats import BandStatistics
@@ -74,7 +74,8 @@ class CorpusRecord:
         path = root / "corpus.json"
         if not path.is_file():
             raise CorpusError(f"{root} holds no corpus.json; give a folder that `ingest.build` has written")
-        raw = json.loads(path.read_text())
+        cure = "build again, or restore the file"
+        raw = read_document(path, cure, ("collection", "side_px", "version", "schema_version"))
         if raw["schema_version"] != schema.SCHEMA_VERSION:
             raise CorpusError(
                 f"{path} has schema version {raw['schema_version']}, this software reads {schema.SCHEMA_VERSION}; "
@@ -214,6 +215,23 @@ def build_collection(
         "deepsentinel:fingerprint": fingerprint,
         **(splits or {}),
     }
+
+
+def read_collection(folder: Path) -> dict[str, Any]:
+    """The collection that is published in a folder.
+
+    Raises:
+        CorpusError: collection.json is missing, damaged, not of this project, or of another schema version.
+    """
+    members = [f"deepsentinel:{name}" for name in ("schema_version", "side_px", "arrays", "fingerprint")]
+    path = folder / "collection.json"
+    collection = read_document(path, "publish with catalog.publish", (*members, "version", "links"))
+    if (found := collection["deepsentinel:schema_version"]) != schema.SCHEMA_VERSION:
+        raise CorpusError(
+            f"{path} has schema version {found}, this software reads {schema.SCHEMA_VERSION}; "
+            "install the version that published it, or build and publish again"
+        )
+    return collection
 
 
 def link(rel: str, href: str, title: str | None = None, type_: str = "application/json") -> dict[str, str]:

@@ -5,7 +5,6 @@ item is opened. Pixels come from the shards, decoded outside the GIL.
 """
 
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -16,6 +15,8 @@ from numpy.typing import NDArray
 
 from catalog import schema
 from catalog.bands import S2_10M, S2_20M, S2_WAVELENGTH_ORDER
+from catalog.collections import read_collection
+from catalog.documents import read_document
 from catalog.errors import CorpusError
 from catalog.index import read_index
 from catalog.patch import Patch
@@ -53,15 +54,13 @@ class Corpus(Sequence[Patch]):
         """Open a published collection: its folder, or its collection.json.
 
         Raises:
-            CorpusError: nothing is published there, or the collection is empty.
+            CorpusError: nothing is published there, the collection is empty, damaged, or of another schema version.
         """
         path = Path(href)
         root = path.parent if path.name == "collection.json" else path
         if not (root / "collection.json").is_file():
             raise CorpusError(f"there is no collection.json in {root}; publish a build there with catalog.publish")
-        collection = json.loads((root / "collection.json").read_text())
-        if not collection.get("deepsentinel:arrays"):
-            raise CorpusError(f"{root} is not a DeepSentinel collection: its collection.json lists no arrays")
+        collection = read_collection(root)
         table = read_index(root / "items.parquet")
         if table.num_rows == 0:
             raise CorpusError(f"the collection in {root} holds no patches; ingest some and publish again")
@@ -74,8 +73,14 @@ class Corpus(Sequence[Patch]):
 
     @functools.cached_property
     def statistics(self) -> BandStatistics:
-        """Mean and standard deviation of every band over the whole collection, valid pixels only."""
-        return BandStatistics.from_json((self.root / "statistics.json").read_text())
+        """Mean and standard deviation of every band over the whole collection, valid pixels only.
+
+        Raises:
+            CorpusError: statistics.json is missing or damaged.
+        """
+        path = self.root / "statistics.json"
+        read_document(path, "publish the build again", ("patches", "bands", "corine", "osm"))
+        return BandStatistics.from_json(path.read_text())
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -95,7 +100,12 @@ class Corpus(Sequence[Patch]):
         return Patch(provenance, labels=labels, **pixels)
 
     def select(self, rows: NDArray[np.integer[Any]]) -> "Corpus":
-        """The corpus of these rows, in this order. Statistics stay those of the whole collection."""
+        """The corpus of these rows, in this order. Statistics stay those of the whole collection.
+
+        Raises:
+            CorpusError: an unknown row.
+        """
+        self._check_rows(rows)
         return Corpus(self.root, self.table.take(pa.array(rows, pa.int64())), self._collection)
 
     def read(self, rows: Sequence[int] | NDArray[np.integer[Any]], names: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -109,6 +119,7 @@ class Corpus(Sequence[Patch]):
         """
         if unknown := sorted(set(names) - set(self.arrays)):
             raise CorpusError(f"{self.href} has no array {', '.join(unknown)}; it has {', '.join(self.arrays)}")
+        self._check_rows(rows)
         return {name: self._read_array(name, rows) for name in names}
 
     def cube(self, i: int) -> NDArray[np.uint16]:
@@ -116,11 +127,15 @@ class Corpus(Sequence[Patch]):
 
         Coarser bands are repeated, not interpolated: every value is a measured one.
         """
-        pixels = self.read([i], ["s2_10m", "s2_20m"])
+        pixels = self.read([range(len(self))[i]], ["s2_10m", "s2_20m"])
         fine = dict(zip((band.name for band in S2_10M), pixels["s2_10m"][0], strict=True))
         coarse = pixels["s2_20m"][0].repeat(2, axis=1).repeat(2, axis=2)
         by_name = fine | dict(zip((band.name for band in S2_20M), coarse, strict=True))
         return np.stack([by_name[name] for name in S2_WAVELENGTH_ORDER])
+
+    def _check_rows(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> None:
+        if len(rows) and not 0 <= min(rows) <= max(rows) < len(self):
+            raise CorpusError(f"{self.href} has rows 0..{len(self) - 1}; {min(rows)}..{max(rows)} were asked for")
 
     def _read_array(self, name: str, rows: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[Any]:
         spec = schema.BY_NAME[name]

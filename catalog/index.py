@@ -103,13 +103,17 @@ def read_index(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
             (west > east across the antimeridian).
 
     Raises:
-        CorpusError: there is no index.
+        CorpusError: there is no index, or one that is damaged or lacks a column.
     """
     if not path.is_file():
         raise CorpusError(f"there is no index {path}; publish the build with catalog.publish")
     wanted = ["id", "geometry", *PROPERTIES] if columns is None else list(columns)
     keys = ["deepsentinel:shard", "deepsentinel:index"]
-    table = pq.read_table(path, columns=[*dict.fromkeys([*wanted, *keys]), "bbox"])
+    try:
+        table = pq.read_table(path, columns=[*dict.fromkeys([*wanted, *keys]), "bbox"])
+    except pa.ArrowInvalid as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise CorpusError(f"{path} is damaged or of another version ({reason}); publish the build again") from error
     edges = table["bbox"].combine_chunks()
     for name, field in {"west": "xmin", "south": "ymin", "east": "xmax", "north": "ymax"}.items():
         table = table.append_column(name, pa.chunked_array([edges.field(field)]))

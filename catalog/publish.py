@@ -26,6 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from catalog import preview, schema, split_items
 from catalog.assets import EXTENSIONS, STAC_VERSION, ZARR_TYPE
 from catalog.collections import CorpusRecord, Summary, build_collection, build_root, link
+from catalog.documents import read_document
 from catalog.errors import CorpusError, OutputExistsError
 from catalog.index import write_index
 from catalog.items import build_item, preview_hrefs, rebase, shard_folder, with_split
@@ -83,17 +84,20 @@ class PublishedShard:
 
     @classmethod
     def from_json(cls, text: str) -> "PublishedShard | None":
-        """Read what `to_json` wrote; None when other software wrote it."""
-        raw = json.loads(text)
-        if raw["items_version"] != _ITEMS_VERSION:
+        """Read what `to_json` wrote; None when other software wrote it, or it is damaged: it can be made again."""
+        try:
+            raw = json.loads(text)
+            if raw["items_version"] != _ITEMS_VERSION:
+                return None
+            return cls(
+                CorpusRecord(**raw["record"]),
+                ShardRef(**raw["ref"]),
+                tuple(raw["arrays"]),
+                Summary.from_dict(raw["summary"]),
+                BandStatistics.from_json(json.dumps(raw["statistics"])),
+            )
+        except (ValueError, KeyError, TypeError):
             return None
-        return cls(
-            CorpusRecord(**raw["record"]),
-            ShardRef(**raw["ref"]),
-            tuple(raw["arrays"]),
-            Summary.from_dict(raw["summary"]),
-            BandStatistics.from_json(json.dumps(raw["statistics"])),
-        )
 
 
 def publish(
@@ -165,13 +169,15 @@ def _finish_collection(build: Path, folder: Path, published: Mapping[int, Publis
 def _split_items(folder: Path, shards: Sequence[int], rules: SplitRules) -> dict[str, Any] | None:
     """State the split of every item; what the collection says about it, or None where there is none to state."""
     paths = [path for shard in shards for path in _item_paths(folder / shard_folder(shard))]
-    places = [split_items.Place.of(json.loads(path.read_text())["properties"]) for path in paths]
+    places = [split_items.Place.of(_read_item(path)["properties"]) for path in paths]
     before = folder / "collection.json"
-    version = json.loads(before.read_text()).get(split_items.VERSION) if before.is_file() else None
+    version = (
+        read_document(before, "remove it and publish again").get(split_items.VERSION) if before.is_file() else None
+    )
     found = split_items.assign(places, rules, version)
     stated = [split_items.properties_of(split, found[0]) for split in found[1]] if found else [{}] * len(paths)
     for path, properties in zip(paths, stated, strict=True):
-        item = json.loads(path.read_text())
+        item = _read_item(path)
         made = with_split(item, properties)
         if made != item:
             _replace(path, json.dumps(made, separators=(",", ":")))
@@ -185,7 +191,8 @@ def _publish_objects(build: Path, folder: Path, shards: Sequence[int]) -> int | 
 
 
 def _publish_root(dest: Path) -> None:
-    titles = {path.parent.name: json.loads(path.read_text())["title"] for path in dest.glob("*/collection.json")}
+    collections = {path: read_document(path, "publish it again", ("title",)) for path in dest.glob("*/collection.json")}
+    titles = {path.parent.name: collection["title"] for path, collection in collections.items()}
     _replace(dest / "catalog.json", json.dumps(build_root(titles), indent=2) + "\n")
 
 
@@ -259,14 +266,18 @@ def _read_items(folder: Path, shards: Sequence[int]) -> Iterator[dict[str, Any]]
     """Published items in the order of shards and rows, hrefs relative to the collection."""
     for shard in shards:
         for path in _item_paths(folder / shard_folder(shard)):
-            yield rebase(json.loads(path.read_text()), path.parent.name)
+            yield rebase(_read_item(path), path.parent.name)
 
 
 def _item_paths(place: Path) -> Iterator[Path]:
     """Items of a shard in the order of rows."""
-    for entry in json.loads((place / "catalog.json").read_text())["links"]:
+    for entry in read_document(place / "catalog.json", f"remove {place} and publish again", ("links",))["links"]:
         if entry["rel"] == "item":
             yield place / entry["href"]
+
+
+def _read_item(path: Path) -> dict[str, Any]:
+    return read_document(path, f"remove {path.parent} and publish again", ("properties", "links", "assets"))
 
 
 def _link_shard(build: Path, folder: Path, shard: int) -> None:

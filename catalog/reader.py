@@ -24,6 +24,7 @@ _CRC_BYTES = 4
 _EMPTY = np.uint64(2**64 - 1)  # Zarr v3 sharding: offset and length of a chunk that holds only the fill value
 _INDEX_CODECS = ["bytes", "crc32c"]
 _CHUNK_CODECS = ["bytes", "blosc", "crc32c"]
+_METADATA = ("shape", "data_type", "fill_value", "chunk_grid", "chunk_key_encoding", "codecs")
 _KEYS = {"name": "default", "configuration": {"separator": "/"}}
 _NEVER_EMPTY = ("s2_10m", "s2_20m", "s1")  # a shard whose every patch lacks a sensor is never built
 _CURE = "restore the shard from its publisher, or remove it and run the build again"
@@ -116,7 +117,9 @@ def _metadata(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise CorpusError(f"there is no array {path.name!r} in {path.parent}") from error
     except json.JSONDecodeError as error:
-        raise SchemaError(f"{path}/zarr.json is not JSON ({error}); restore the shard or build it again") from error
+        raise SchemaError(f"{path}/zarr.json is not JSON ({error}); {_CURE}") from error
+    if missing := [name for name in _METADATA if name not in meta]:
+        raise SchemaError(f"{path}/zarr.json lacks {', '.join(missing)}; {_CURE}")
     return meta
 
 

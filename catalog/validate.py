@@ -6,7 +6,7 @@ Nothing is asked of the network: STAC objects are checked against the core schem
 extension's schema is checked in the tests of this project.
 """
 
-import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from catalog import checks, split_items
-from catalog.errors import CorpusError
+from catalog.collections import read_collection
+from catalog.errors import CorpusError, SchemaError
 from catalog.index import read_index
 from catalog.items import shard_folder
 from catalog.patches import ShardPatches
@@ -31,6 +32,7 @@ from catalog.stats import BandStatistics, merge_all
 
 EXIT_FINDINGS = 1
 _SHOWN = 20
+_SHARD_HREF = re.compile(r"\./shard-(\d{6})/catalog\.json")
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,16 @@ def _documents(href: Path) -> list[Path]:
 
 
 def _check_collection(folder: Path, tally: _Tally) -> None:
-    collection = json.loads((folder / "collection.json").read_text())
-    linked = [int(link["href"].split("/")[1][-6:]) for link in collection["links"] if link["rel"] == "child"]
-    table = read_index(folder / "items.parquet", ["id"])
+    try:
+        collection, table = read_collection(folder), read_index(folder / "items.parquet", ["id"])
+    except CorpusError as error:
+        tally.add("collections", [Finding("readable", str(folder), str(error))])
+        return
+    children = [link["href"] for link in collection["links"] if link["rel"] == "child"]
+    numbered = [(href, _SHARD_HREF.fullmatch(href)) for href in children]
+    odd = [Finding("shard-listed", str(folder), f"child {href} is no shard's") for href, match in numbered if not match]
+    tally.add("collections", odd, 0)
+    linked = [int(match[1]) for _, match in numbered if match]
     tally.add("index rows", checks.check_index(folder, table, linked), table.num_rows)
     if version := collection.get(split_items.VERSION):
         splits = read_index(folder / "items.parquet", split_items.COLUMNS)
@@ -125,8 +134,13 @@ def _check_shard(
     statistics: list[BandStatistics],
     tally: _Tally,
 ) -> str:
-    """Check one shard and its items; its SHA-256. Pixels of a damaged shard are not judged, only located."""
-    path, ref = shard_path(folder, shard), shard_ref(folder, shard)
+    """Check one shard and its items; its SHA-256, or "". Pixels of a damaged shard are not judged, only located."""
+    path = shard_path(folder, shard)
+    try:
+        ref = shard_ref(folder, shard)
+    except SchemaError as error:
+        tally.add("shards", [Finding("readable", str(path), str(error))])
+        return ""
     tally.add("STAC documents", checks.check_items(folder, shard, ids), len(ids) + 1)
     stated = [link.get("file:checksum") for link in checks.links_of(folder / shard_folder(shard), "store")]
     if stated != ["1220" + ref.sha256]:

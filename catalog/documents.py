@@ -1,0 +1,29 @@
+"""JSON documents of a corpus, read with errors that name the file and the cure."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from catalog.errors import CorpusError
+
+
+def read_document(path: Path, cure: str, members: Iterable[str] = ()) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        cure: what to do about a document that cannot be used; ends the error.
+        members: names that it must have.
+
+    Raises:
+        CorpusError: the file is missing, is no JSON object, or lacks a member.
+    """
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"{path} cannot be read ({error}); {cure}") from error
+    if not isinstance(document, dict):
+        raise CorpusError(f"{path} is no JSON object; {cure}")
+    if missing := [name for name in members if name not in document]:
+        raise CorpusError(f"{path} lacks {', '.join(missing)}; {cure}")
+    return document
