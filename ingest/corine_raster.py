@@ -97,13 +97,19 @@ class CorineRaster:
         cols = np.floor(to_pixel.a * x_m + to_pixel.c).astype(int)
         rows = np.floor(to_pixel.e * y_m + to_pixel.f).astype(int)
         inside = (rows >= 0) & (rows < self._image.height) & (cols >= 0) & (cols < self._image.width)
+        if inside.all():
+            return self._read(rows, cols)
         under = np.full(rows.shape, UNKNOWN_LABEL, self._image.dtypes[0])
         if inside.any():
-            rows, cols = rows[inside], cols[inside]
-            top, left = int(rows.min()), int(cols.min())
-            window = rasterio.windows.Window(left, top, int(cols.max()) - left + 1, int(rows.max()) - top + 1)
-            under[inside] = self._image.read(1, window=window)[rows - top, cols - left]
+            under[inside] = self._read(rows[inside], cols[inside])
         return under
+
+    def _read(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[Any]:
+        """Values of cells, all inside the file."""
+        top, left = int(rows.min()), int(cols.min())
+        window = rasterio.windows.Window(left, top, int(cols.max()) - left + 1, int(rows.max()) - top + 1)
+        values: NDArray[Any] = self._image.read(1, window=window)[rows - top, cols - left]
+        return values
 
     def _is_nodata(self, value: int) -> bool:
         return value in NODATA or value == self._image.nodata

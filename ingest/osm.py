@@ -4,6 +4,7 @@ A pixel without a bit is unknown, not background: OpenStreetMap does not map eve
 (c) OpenStreetMap contributors under the ODbL.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,13 +31,13 @@ _COLUMNS = ["osm_type", "osm_id", "bits", "geometry"]
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Features near a patch, in its zone."""
+    """Features by column."""
 
     osm_types: NDArray[np.object_]
     osm_ids: NDArray[np.int64]
     bits: NDArray[np.uint32]
     shapes: NDArray[Any]
-    """Metres."""
+    """Geometries, in degrees in memory and in metres of the patch's zone once found."""
 
     @classmethod
     def concat(cls, parts: "list[Features]") -> "Features":
@@ -84,9 +85,9 @@ class OsmFeatures:
             group = self._group(*self._places[number])
             rows = np.sort(group.tree.query(degrees, predicate="intersects"))
             kept = group.features
-            shapes = shapely.transform(kept.shapes[rows], projector(4326, grid.epsg))
-            found.append(Features(kept.osm_types[rows], kept.osm_ids[rows], kept.bits[rows], shapes))
-        return Features.concat(found)
+            found.append(Features(kept.osm_types[rows], kept.osm_ids[rows], kept.bits[rows], kept.shapes[rows]))
+        near = Features.concat(found)
+        return dataclasses.replace(near, shapes=shapely.transform(near.shapes, projector(4326, grid.epsg)))
 
     def _read_group(self, file: int, group: int) -> _Group:
         table = self._files[file].read_row_group(group, columns=_COLUMNS)

@@ -98,6 +98,28 @@ def test_a_patch_moved_into_the_buffer_is_a_leak(members):
         assert findings(changed, rules) == (["split-distance"] if leaks else [])
 
 
+@pytest.mark.parametrize("buffer_m", [0, 1000, 2560])
+def test_patches_wall_to_wall_over_many_blocks_have_no_leak(buffer_m):
+    """Two zones side by side, every cell taken: the buffer is all that keeps neighbours apart."""
+    rules = SplitRules(block_deg=0.25, buffer_m=buffer_m, salt=1)
+    grids = [
+        PatchGrid(epsg, west_m + 1280 * column, 5_600_000 - 1280 * row, 128)
+        for epsg, west_m in ((32631, 680_000), (32632, 290_000))
+        for column in range(24)
+        for row in range(60)
+    ]
+    splits = [split_of(grid, (), rules) for grid in grids]
+    found = [
+        Member(f"p{i}", grid, split.name, (), (f"s{i}",))
+        for i, (grid, split) in enumerate(zip(grids, splits, strict=True))
+    ]
+    assert {TRAIN, TEST} < {split.name for split in splits}
+    assert findings(found, rules) == []
+    no_buffer = dataclasses.replace(rules, buffer_m=0)
+    unguarded = [dataclasses.replace(m, split=split_of(m.grid, (), no_buffer).name) for m in found]
+    assert (findings(unguarded, rules) == []) == (buffer_m < 1280)  # the cells cut by a block's edge are a gap too
+
+
 def test_a_held_out_class_put_back_is_a_leak(members):
     rules, found = members
     train = next(i for i, member in enumerate(found) if member.split == TRAIN)
