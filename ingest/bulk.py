@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from ingest.chunks import Chunk
 from ingest.errors import SourceError
-from ingest.search import Item, get_json, reason_of, session, unreachable
+from ingest.retries import session
+from ingest.search import Item, get_json, reason_of, unreachable
 from ingest.sources.profile import Source
 
 _log = logging.getLogger(__name__)

@@ -1,6 +1,8 @@
 """Search a provider for the scenes of a chunk: a STAC API that may be busy, or a static catalog."""
 
+import contextlib
 import datetime as dt
+import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -9,22 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.chunks import Chunk
 from ingest.errors import SourceError
+from ingest.retries import ANSWER_ATTEMPTS, TIMEOUT_S
 from ingest.sources.profile import Source
 
 if TYPE_CHECKING:
     import pystac
+    from pystac_client import Client
 
 PAGE_ITEMS = 1000  # the most the Planetary Computer gives at once
-_RETRIES = 8
-_CONNECT_RETRIES = 3  # an address that refuses is mostly a network that is not there: say so within seconds
-_RETRY_STATUS = (429, 500, 502, 503, 504)
-_TIMEOUT_S = (10.0, 60.0)  # connect, read; the server itself gives up after 30 s
-_ANSWER_ATTEMPTS = 5  # for answers that break off or end in a gateway's page: no retry of urllib3 sees those
 
 Item = dict[str, Any]
 Search = Callable[[Chunk], list[Item]]
-Post = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""From the body of a search to a page of items."""
 
 
 def search_of(source: Source) -> Search:
@@ -36,55 +33,31 @@ def search_of(source: Source) -> Search:
     return _static_search(source) if source.stac_href.endswith(".json") else _api_search(source)
 
 
-def complete_pages(post: Post, body: Mapping[str, Any]) -> Iterator[Item]:
+def complete_pages(client: "Client", query: Mapping[str, Any]) -> list[Item]:
     """All items of a search, page after page.
 
     A full page without a next link is not trusted: then pages go by id (next links were missing for days in
     January 2026, and clients silently took a part for the whole).
     """
-    asked = dict(body)
     items: list[Item] = []
-    while True:
-        page = post(asked)
+    for page in client.search(**query).pages_as_dicts():
         items += page["features"]
-        following = next((link for link in page.get("links", ()) if link["rel"] == "next"), None)
-        if following is not None and page["features"]:
-            asked = {**body, **following.get("body", {})}  # what the link leaves out stays
-        elif len(page["features"]) >= body["limit"]:
-            yield from pages_by_id(post, body)
-            return
-        else:
-            yield from items
-            return
+        linked = any(link["rel"] == "next" for link in page.get("links", ()))
+        if len(page["features"]) >= query["limit"] and not linked:
+            return list(pages_by_id(client, query))
+    return items
 
 
-def pages_by_id(post: Post, body: Mapping[str, Any]) -> Iterator[Item]:
+def pages_by_id(client: "Client", query: Mapping[str, Any]) -> Iterator[Item]:
     """All items of a search in the order of their ids, without any links."""
     last = ""
     while True:
-        by_id = {"sortby": [{"field": "id", "direction": "asc"}], "query": {"id": {"gt": last}}}
-        page = post({**body, **by_id})["features"]
-        yield from page
-        if not page:  # a short page need not be the last one
+        search = client.search(**query, sortby="+id", query={"id": {"gt": last}})
+        page = next(search.pages_as_dicts(), None)
+        if page is None:  # a short page need not be the last one; an empty one is
             return
-        last = page[-1]["id"]
-
-
-def session() -> Any:
-    """A requests session that waits for a busy server, honours Retry-After, and retries POST as well as GET."""
-    import requests
-    from requests.adapters import HTTPAdapter
-    from urllib3.util.retry import Retry
-
-    retry = Retry(
-        total=_RETRIES, connect=_CONNECT_RETRIES, backoff_factor=1, backoff_max=120, status_forcelist=_RETRY_STATUS,
-        allowed_methods=None,  # by default POST is never retried
-        respect_retry_after_header=True,
-    )  # fmt: skip
-    made = requests.Session()
-    for scheme in ("http://", "https://"):
-        made.mount(scheme, HTTPAdapter(max_retries=retry))
-    return made
+        yield from page["features"]
+        last = page["features"][-1]["id"]
 
 
 def get_json(web: Any, method: str, url: str, **more: Any) -> Any:
@@ -95,13 +68,13 @@ def get_json(web: Any, method: str, url: str, **more: Any) -> Any:
     """
     import requests
 
-    for attempt in range(_ANSWER_ATTEMPTS):
+    for attempt in range(ANSWER_ATTEMPTS):
         try:
-            answer = web.request(method, url, timeout=_TIMEOUT_S, **more)
+            answer = web.request(method, url, timeout=TIMEOUT_S, **more)
             answer.raise_for_status()
             return answer.json()
         except (requests.exceptions.ChunkedEncodingError, requests.exceptions.JSONDecodeError):
-            if attempt == _ANSWER_ATTEMPTS - 1:
+            if attempt == ANSWER_ATTEMPTS - 1:
                 raise
             time.sleep(attempt)
     raise AssertionError("unreachable")
@@ -123,23 +96,38 @@ def unreachable(source: Source, error: Exception) -> SourceError:
 
 def _api_search(source: Source) -> Search:
     import requests
+    from pystac_client.exceptions import APIError
 
-    web = session()
-
-    def post(body: Mapping[str, Any]) -> Mapping[str, Any]:
-        api = source.api_of(body["collections"][0])
-        page: Mapping[str, Any] = get_json(web, "POST", f"{api}/search", json=body)
-        return page
+    clients: dict[str, Client] = {}
 
     def search(chunk: Chunk) -> list[Item]:
-        span = "/".join(f"{edge:%Y-%m-%dT%H:%M:%SZ}" for edge in (chunk.start, chunk.end))
-        body = {"collections": [chunk.collection], "bbox": chunk.bbox, "datetime": span, "limit": PAGE_ITEMS}
+        api = source.api_of(chunk.collection)
+        query = {
+            "collections": [chunk.collection], "bbox": chunk.bbox, "datetime": (chunk.start, chunk.end),
+            "limit": PAGE_ITEMS,
+        }  # fmt: skip
         try:
-            return list(complete_pages(post, body))
-        except requests.RequestException as error:
+            client = clients.get(api) or clients.setdefault(api, _open_client(api))
+            with contextlib.closing(_session_of(client)):  # a closed session opens again when it is used
+                return complete_pages(client, query)
+        except (APIError, requests.RequestException, json.JSONDecodeError) as error:
             raise unreachable(source, error) from error
 
     return search
+
+
+def _open_client(api: str) -> "Client":
+    from pystac_client import Client
+
+    from ingest.stac_io import PatientStacIO
+
+    return Client.open(api, stac_io=PatientStacIO())
+
+
+def _session_of(client: "Client") -> Any:
+    io = client._stac_io  # no public name, and nobody else closes its connections
+    assert io is not None
+    return io.session
 
 
 def _static_search(source: Source) -> Search:

@@ -293,18 +293,6 @@ def test_chunks_cover_the_window_of_every_place_and_have_fixed_edges():
     assert set(chunks_of(later, source, GAP)) <= set(chunks)
 
 
-def test_pages_end_at_an_empty_one_even_when_each_has_a_next_link():
-    """Earth Search gives a next link after the last item too."""
-    items = [{"id": f"{i:02d}"} for i in range(6)]
-
-    def post(body):
-        start = int(body.get("token", 0))
-        link = {"rel": "next", "body": {"token": start + 3}}
-        return {"features": items[start : start + 3], "links": [link]}
-
-    assert list(search.complete_pages(post, {"limit": 3})) == items
-
-
 def test_outlines_of_the_footprints_hold_the_places(archive, tmp_path):
     found, _ = found_in(archive, tmp_path)
     rows = np.flatnonzero(found.s2.tile == "33UUU")[:1]
