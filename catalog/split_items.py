@@ -126,6 +126,7 @@ def _keep_salt(rules: SplitRules, published: str | None) -> SplitRules | None:
 
 def _warn_of_unfair(classes: Sequence[tuple[str, ...]], splits: Sequence[Split], rules: SplitRules) -> None:
     counts = Counter(name for shown, split in zip(classes, splits, strict=True) if split.name != NONE for name in shown)
+    counts["all"] = _MIN_PATCHES  # said of any number of patches
     unfair = {
         name: share
         for name, share in test_shares(classes, splits).items()
