@@ -12,6 +12,7 @@ import dataclasses
 import datetime as dt
 import json
 import multiprocessing
+import os
 import platform
 import resource
 import tempfile
@@ -171,6 +172,8 @@ def run(options: Bench) -> dict[str, Any]:
             "date": dt.datetime.now(dt.UTC).date().isoformat(),
             "versions": {n: version(n) for n in ("osmium", "shapely", "pyarrow", "rasterio", "pyproj")},
             "machine": f"{platform.machine()}, Python {platform.python_version()}",
+            "cores": os.cpu_count(),
+            "load_average_1min": os.getloadavg()[0],
             "pbf_mb": size_mb,
             "extract": extracted,
             "label_1000_of_mean_density": apart(labelling, folder / "osm", options.corine, spread),
