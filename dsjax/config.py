@@ -184,6 +184,7 @@ PRESETS: dict[str, tuple[str, Pretrain]] = {
             steps=800,
             encoder=EncoderConfig("resnet10", width=0.25),
             augment=AugmentConfig(
+                shift_px=Ramp(2, 32),  # views that share half of their ground, so that layout alone does not give them away
                 s2_gain=0.1,
                 s2_band_gain=0.03,
                 s2_offset=0.005,
@@ -192,7 +193,7 @@ PRESETS: dict[str, tuple[str, Pretrain]] = {
                 band_dropout=Ramp(0.01, 0.1),
                 sensor_dropout=Ramp(0.0, 0.3),
             ),
-            method=SimCLRConfig(cross_sensor=0.3),
+            method=SimCLRConfig(cross_sensor=0.4),
             optimiser=OptimiserConfig(learning_rate=2e-3),
             log_every=10,
             checkpoint_every=200,
