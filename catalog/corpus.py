@@ -18,7 +18,7 @@ from catalog.bands import S2_10M, S2_20M, S2_WAVELENGTH_ORDER
 from catalog.collections import read_collection
 from catalog.documents import read_document
 from catalog.errors import CorpusError
-from catalog.index import read_index
+from catalog.index import indexed_fingerprint, read_index
 from catalog.patch import Patch
 from catalog.reader import ShardReader
 from catalog.shard import provenance_of, shard_path
@@ -62,6 +62,7 @@ class Corpus(Sequence[Patch]):
             raise CorpusError(f"there is no collection.json in {root}; publish a build there with catalog.publish")
         collection = read_collection(root)
         table = read_index(root / "items.parquet")
+        _check_agree(root, collection, table.num_rows)
         if table.num_rows == 0:
             raise CorpusError(f"the collection in {root} holds no patches; ingest some and publish again")
         return cls(root, table, collection)
@@ -147,3 +148,14 @@ class Corpus(Sequence[Patch]):
     def _reader(self, shard: int) -> ShardReader:
         # dict.setdefault is atomic: two threads may make a reader, one is kept.
         return self._readers.get(shard) or self._readers.setdefault(shard, ShardReader(shard_path(self.root, shard)))
+
+
+def _check_agree(root: Path, collection: Mapping[str, Any], rows: int) -> None:
+    """The index, the collection and the statistics are replaced one after the other: are they of one publishing?"""
+    index, statistics = indexed_fingerprint(root / "items.parquet"), root / "statistics.json"
+    counted = read_document(statistics, "publish the build again", ("patches",))["patches"]
+    if index != collection["deepsentinel:fingerprint"] or counted != rows:
+        raise CorpusError(
+            f"{root} is being published, or publishing was interrupted: its index, collection.json and statistics.json "
+            "are not of one state; try again, or publish the build again"
+        )

@@ -1,11 +1,13 @@
 """The index of a collection: every item as one row of a stac-geoparquet file, in the order of shards and rows."""
 
 import itertools
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -100,24 +102,40 @@ def read_index(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     Args:
         columns: item properties (and "id", "geometry" as WKB); all of them where None. `deepsentinel:shard` and
             `deepsentinel:index` are always there, and so are `west`, `south`, `east` and `north` in degrees
-            (west > east across the antimeridian).
+            (west > east across the antimeridian). A property that the index is too old to hold is null.
 
     Raises:
-        CorpusError: there is no index, or one that is damaged or lacks a column.
+        CorpusError: there is no index, or one that is damaged or no index of a corpus.
     """
     if not path.is_file():
         raise CorpusError(f"there is no index {path}; publish the build with catalog.publish")
     wanted = ["id", "geometry", *PROPERTIES] if columns is None else list(columns)
     keys = ["deepsentinel:shard", "deepsentinel:index"]
     try:
-        table = pq.read_table(path, columns=[*dict.fromkeys([*wanted, *keys]), "bbox"])
+        absent = set(PROPERTIES) - {*pq.read_schema(path).names, *keys}
+        asked = [name for name in dict.fromkeys([*wanted, *keys, "bbox"]) if name not in absent]
+        table = pq.read_table(path, columns=asked)
     except pa.ArrowInvalid as error:
         reason = str(error).partition("\n")[0][:200]
         raise CorpusError(f"{path} is damaged or of another version ({reason}); publish the build again") from error
+    for name in [name for name in wanted if name in absent]:  # published before items had it: stated by none
+        table = table.append_column(name, pa.nulls(table.num_rows, PROPERTIES[name]))
     edges = table["bbox"].combine_chunks()
     for name, field in {"west": "xmin", "south": "ymin", "east": "xmax", "north": "ymax"}.items():
         table = table.append_column(name, pa.chunked_array([edges.field(field)]))
-    return table.drop_columns("bbox").sort_by([(key, "ascending") for key in keys])
+    table = table.drop_columns("bbox")
+    shard, row = (table[key].to_numpy() for key in keys)
+    steps = np.diff(shard), np.diff(row)
+    if np.all((steps[0] > 0) | ((steps[0] == 0) & (steps[1] > 0))):
+        return table  # as it was written; sorting would hold a million items twice
+    return table.sort_by([(key, "ascending") for key in keys])
+
+
+def indexed_fingerprint(path: Path) -> str | None:
+    """Fingerprint of the collection that an index was written for; None where it states none."""
+    stated = json.loads((pq.read_metadata(path).metadata or {}).get(b"stac-geoparquet", b"{}"))
+    found = [collection.get("deepsentinel:fingerprint") for collection in stated.get("collections", {}).values()]
+    return found[0] if found else None
 
 
 def _row_groups(items: Iterable[dict[str, Any]]) -> Iterator[pa.RecordBatch]:

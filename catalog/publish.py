@@ -121,11 +121,20 @@ def publish(
         raise CorpusError(f"builds {', '.join(map(str, builds))} hold one collection twice; publish one of each kind")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     progress = Progress(*columns, console=Console(stderr=True), disable=not show_progress)
+    _remove_leftovers(dest, [record.name for record in records.values()])
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool, progress:
         for build, record in records.items():
             published = _publish_shards(build, dest / record.name, record, pool, progress)
             _finish_collection(build, dest / record.name, published, split_rules or SplitRules())
     _publish_root(dest)
+
+
+def _remove_leftovers(dest: Path, collections: Sequence[str]) -> None:
+    """Remove what a killed publishing was writing aside."""
+    for folder in (dest, *(dest / name for name in collections)):
+        for pattern in (".*", "shards/.*", "shard-*/.*"):
+            for leftover in folder.glob(pattern):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
 def _publish_shards(
@@ -211,6 +220,7 @@ def _published(folder: Path, shard: int, record: CorpusRecord) -> PublishedShard
 def _publish_shard(folder: Path, shard: int, record: CorpusRecord, pool: Executor) -> PublishedShard:
     """Write previews and items of a shard; shard.json last, as the mark that all of it is there."""
     ref, patches = shard_ref(folder, shard), ShardPatches(folder, shard)
+    (folder / shard_folder(shard) / "shard.json").unlink(missing_ok=True)  # first: without the mark all is made again
     for place in (folder / shard_folder(shard), folder / "previews" / f"{shard:06d}"):
         shutil.rmtree(place, ignore_errors=True)  # whatever another shard of this number, or a crash, left
         place.mkdir(parents=True)
@@ -284,7 +294,7 @@ def _link_shard(build: Path, folder: Path, shard: int) -> None:
     """Bring a shard to where it is published: by hard links, or by copies on another disk."""
     source, final = shard_path(build, shard), shard_path(folder, shard)
     if final.exists():
-        if not final.samefile(source) and _nbytes(final) != _nbytes(source):
+        if _nbytes(final) != _nbytes(source):
             raise OutputExistsError(f"{final} is another shard than {source}; publish to a new folder")
         return
     final.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -37,9 +38,9 @@ def set_member(path: Path, name: str, value: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
 
 
-def drop_a_column(folder: Path) -> None:
+def drop_column(folder: Path, name: str) -> None:
     path = folder / "items.parquet"
-    pq.write_table(pq.read_table(path).drop_columns("deepsentinel:gap_hours"), path)
+    pq.write_table(pq.read_table(path).drop_columns(name), path)
 
 
 def use(folder: Path) -> None:
@@ -57,7 +58,7 @@ OPENING: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "index torn": (lambda folder: tear(folder / "items.parquet"), r"items\.parquet is damaged"),
     "index gone": (lambda folder: (folder / "items.parquet").unlink(), "no index"),
-    "index of another version": (drop_a_column, r"gap_hours.*publish the build again"),
+    "index without rows": (lambda folder: drop_column(folder, "deepsentinel:index"), "publish the build again"),
     "statistics torn": (lambda folder: tear(folder / "statistics.json"), r"statistics\.json cannot be read"),
     "statistics gone": (lambda folder: (folder / "statistics.json").unlink(), r"statistics\.json cannot be read"),
     "array of nothing": (lambda folder: (folder / "shards/000000.zarr/s1/zarr.json").write_text("{}"), "lacks shape"),
@@ -72,6 +73,12 @@ def test_a_damaged_collection_is_one_error_that_names_the_file(labelled: Path, n
     damage(labelled)
     with pytest.raises(DeepSentinelError, match=message):
         use(labelled)
+
+
+def test_an_index_from_before_a_property_was_invented_holds_nulls(labelled: Path):
+    drop_column(labelled, "deepsentinel:corine_majority")
+    column = Corpus.open(labelled).table["deepsentinel:corine_majority"]
+    assert (column.to_pylist(), column.type) == ([None] * 6, pa.int32())
 
 
 @pytest.mark.parametrize(

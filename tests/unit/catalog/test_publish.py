@@ -13,6 +13,7 @@ import xarray as xr
 from PIL import Image
 
 from catalog import publish as program
+from catalog.corpus import Corpus
 from catalog.errors import CorpusError, OutputExistsError
 from catalog.fake import fake_patches, write_fake_build
 from catalog.index import read_index
@@ -128,6 +129,59 @@ def test_a_shard_that_was_made_again_gets_new_items_and_loses_the_old(dest: Path
     assert items == {patch.patch_id for patch in new}
     assert len(list((dest / "labelled/previews/000001").iterdir())) == 6
     assert validate(dest).findings == ()
+
+
+def test_what_a_killed_publishing_left_aside_is_removed(dest: Path, build: Path):
+    before = contents(dest)
+    for name in (".catalog.json.7", "labelled/.items.parquet.7", "labelled/shard-000001/.catalog.json.7"):
+        (dest / name).write_text("half")
+    shutil.copytree(build / "shards/000000.zarr", dest / "labelled/shards/.000000.zarr.7")
+    publish([build], dest)
+    assert contents(dest) == before
+
+
+@pytest.mark.parametrize("last", ["items.parquet", "statistics.json"])
+def test_a_reader_notices_a_collection_that_was_replaced_by_half(dest: Path, build: Path, last: str, monkeypatch):
+    Corpus.open(dest / "labelled")
+    write_shard(build, 2, list(fake_patches(7, side_px=32))[5:])
+    replace = program._replace
+
+    def die(path: Path, text: str) -> None:
+        if path.name == "collection.json":
+            raise KeyboardInterrupt
+        replace(path, text)
+
+    monkeypatch.setattr(program, "_replace", die)
+    if last == "statistics.json":
+        monkeypatch.setattr(program, "write_index", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        publish([build], dest)
+    with pytest.raises(CorpusError, match="publishing was interrupted"):
+        Corpus.open(dest / "labelled")
+    monkeypatch.undo()
+    publish([build], dest)
+    assert len(Corpus.open(dest / "labelled")) == 7
+
+
+def test_a_shard_whose_new_items_were_cut_short_is_made_again(dest: Path, build: Path, monkeypatch):
+    record = (build / "corpus.json").read_text()
+    before = contents(dest)
+    (build / "corpus.json").write_text(record.replace('"version": "0.1.0"', '"version": "0.2.0"'))
+    rmtree = shutil.rmtree
+
+    def cut_short(place: Path, **_: object) -> None:
+        if place.name == "shard-000000":
+            sorted(place.glob("3*.json"))[0].unlink()
+            raise KeyboardInterrupt
+        rmtree(place, ignore_errors=True)
+
+    monkeypatch.setattr(program.shutil, "rmtree", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        publish([build], dest)
+    monkeypatch.undo()
+    (build / "corpus.json").write_text(record)
+    publish([build], dest)
+    assert contents(dest) == before
 
 
 def test_the_index_lies_in_the_order_of_shards_and_rows(dest: Path):
