@@ -8,6 +8,7 @@ PROGRAMS = {
     "sample": ("ingest.sample", "draw the places of a corpus and write them as a plan"),
     "build": ("ingest.build", "build a corpus from a plan: scenes, pairs, pixels, labels, shards"),
     "status": ("ingest.status", "count the places of a build by what became of them"),
+    "region": ("ingest.region", "write a datacube of any area in any projection, for embeddings of one region"),
     "sandbox": ("ingest.sandbox", "the offline Earth: make an archive, serve it like the Planetary Computer"),
     "publish": ("catalog.publish", "publish built corpora as a STAC catalog with an index and previews"),
     "validate": ("catalog.validate", "check a published catalog: structure, checksums, STAC, physics"),

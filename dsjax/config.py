@@ -184,7 +184,7 @@ PRESETS: dict[str, tuple[str, Pretrain]] = {
             steps=800,
             encoder=EncoderConfig("resnet10", width=0.25),
             augment=AugmentConfig(
-                shift_px=Ramp(2, 32),  # views that share half of their ground, so that layout alone does not give them away
+                shift_px=Ramp(2, 32),  # views that share half of their ground: layout alone does not give them away
                 s2_gain=0.1,
                 s2_band_gain=0.03,
                 s2_offset=0.005,
