@@ -1,8 +1,14 @@
-"""Fixtures for every test: where the optional real data lie."""
+"""Fixtures for every test: where the optional real data lie, and how properties are tried."""
 
+import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# No deadline: tests say what is right, benchmarks how fast it is. The same examples in every run of CI.
+hypothesis.settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("project")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
