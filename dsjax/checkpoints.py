@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
+from jax.experimental import multihost_utils
 
 from catalog.corpus import Corpus
 from catalog.errors import OutputExistsError
@@ -55,7 +56,7 @@ class CorpusRecord:
 
 
 def open_run(config: Pretrain, corpus: Corpus) -> CorpusRecord:
-    """Make the run folder, or check that the one to resume is of the same settings and corpus.
+    """Make the run folder (the first process does), or check that the one to resume is of the same settings and corpus.
 
     Raises:
         OutputExistsError: the folder holds a run and neither resume nor overwrite was asked for.
@@ -65,9 +66,11 @@ def open_run(config: Pretrain, corpus: Corpus) -> CorpusRecord:
     if config.resume:
         _check_resumable(config, record)
         return record
-    _make_room(config)
-    (config.out / "config.json").write_text(json.dumps(cfg.to_dict(config), indent=1))
-    (config.out / "corpus.json").write_text(json.dumps(dataclasses.asdict(record), indent=1))
+    if jax.process_index() == 0:
+        _make_room(config)
+        (config.out / "config.json").write_text(json.dumps(cfg.to_dict(config), indent=1))
+        (config.out / "corpus.json").write_text(json.dumps(dataclasses.asdict(record), indent=1))
+    multihost_utils.sync_global_devices("the run folder is made")  # does nothing where there is one process
     return record
 
 

@@ -73,7 +73,8 @@ def run(config: Pretrain) -> RunSummary:
             return ended
 
         warmup = round(config.optimiser.warmup * config.steps)
-        with Recorder(config.out, int(state.step), config.steps, warmup) as recorder:
+        first = jax.process_index() == 0
+        with Recorder(config.out, int(state.step), config.steps, warmup, writes=first) as recorder:
             batches = (to_devices(batch, placement.batch) for batch in loader)
             state = train(state, train_step, batches, config.steps, config.log_every, recorder.record, on_step)
     return RunSummary(config.out, int(state.step), stop.signum)

@@ -23,19 +23,21 @@ class Recorder:
     about twenty lines a run.
 
     Lines after `first_step` are of steps that an interrupted run did after its last checkpoint: they are dropped,
-    because those steps are done again.
+    because those steps are done again. Of several processes only one `writes`; all watch for collapse.
     """
 
-    def __init__(self, run: Path, first_step: int, last_step: int, warmup_steps: int) -> None:
+    def __init__(self, run: Path, first_step: int, last_step: int, warmup_steps: int, *, writes: bool = True) -> None:
         self._path = run / "metrics.jsonl"
         self._warmup_steps = warmup_steps
         self._last_step, self._told_step = last_step, first_step
-        kept = [line for line in read_metrics(run) if line["step"] <= first_step] if self._path.exists() else []
-        self._path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        self._writes = writes
+        if writes:
+            kept = [line for line in read_metrics(run) if line["step"] <= first_step] if self._path.exists() else []
+            self._path.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"),
             TimeElapsedColumn(), TimeRemainingColumn(),
-            console=Console(file=sys.stderr), disable=not sys.stderr.isatty(),
+            console=Console(file=sys.stderr), disable=not (writes and sys.stderr.isatty()),
         )  # fmt: skip
         self._task = self._bar.add_task("pre-train", total=last_step, completed=first_step, told="")
 
@@ -54,6 +56,16 @@ class Recorder:
         Raises:
             CollapseError: after the warm-up, the projections of different patches are the same.
         """
+        if self._writes:
+            self._tell(step, metrics)
+        if step > self._warmup_steps and metrics["projection_spread"] < COLLAPSED_SPREAD:
+            raise CollapseError(
+                f"at step {step} projections have spread {metrics['projection_spread']:.3f} (1 is healthy, limit "
+                f"{COLLAPSED_SPREAD:g}): the encoder gives every patch the same answer; lower "
+                "optimiser.learning_rate, raise batch_size or method.temperature"
+            )
+
+    def _tell(self, step: int, metrics: dict[str, float]) -> None:
         with self._path.open("a") as file:
             file.write(json.dumps({"step": step} | metrics) + "\n")
         told = (
@@ -64,12 +76,6 @@ class Recorder:
         if self._bar.disable and (step == self._last_step or (step - self._told_step) * _LOG_LINES >= self._last_step):
             _log.info("step %d of %d: %s", step, self._last_step, told)
             self._told_step = step
-        if step > self._warmup_steps and metrics["projection_spread"] < COLLAPSED_SPREAD:
-            raise CollapseError(
-                f"at step {step} projections have spread {metrics['projection_spread']:.3f} (1 is healthy, limit "
-                f"{COLLAPSED_SPREAD:g}): the encoder gives every patch the same answer; lower "
-                "optimiser.learning_rate, raise batch_size or method.temperature"
-            )
 
 
 def read_metrics(run: Path) -> list[dict[str, float]]:

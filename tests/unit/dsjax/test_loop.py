@@ -146,6 +146,18 @@ def test_without_a_terminal_a_run_logs_about_twenty_lines_but_records_all(tmp_pa
     assert told[-1].startswith("step 805 of 805: loss 1.000")
 
 
+def test_only_one_of_several_processes_writes_but_all_notice_a_collapse(tmp_path):
+    with (
+        Recorder(tmp_path, 0, 10, 0) as first,
+        Recorder(tmp_path, 0, 10, 0, writes=False) as second,
+    ):
+        for recorder in (first, second):
+            recorder.record(2, line())
+        assert [m["step"] for m in read_metrics(tmp_path)] == [2]
+        with pytest.raises(CollapseError):
+            second.record(4, line(spread=COLLAPSED_SPREAD / 2))
+
+
 def test_collapse_ends_a_run_but_not_during_the_warm_up(tmp_path):
     with Recorder(tmp_path, 0, 10, warmup_steps=4) as recorder:
         recorder.record(4, line(spread=COLLAPSED_SPREAD / 2))
