@@ -20,7 +20,9 @@ check: $(READY)   ## style, types, layers
 	$(BIN)/lint-imports
 
 bench: $(READY)   ## benchmarks that take minutes; results in benchmarks/results
-	$(BIN)/python -m benchmarks.probe
+	$(BIN)/python -m benchmarks.match
+	$(BIN)/python -m benchmarks.ingest
+	$(BIN)/python -m benchmarks.chaos --out benchmarks/results/chaos.json
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
