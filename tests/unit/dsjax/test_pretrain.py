@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -140,16 +141,36 @@ def flip_bit(path: Path) -> None:
     path.write_bytes(stored)
 
 
+# In processes of their own: Orbax abandons its other reads when one fails, and their remains would trouble later tests.
+LOAD = """
+import dataclasses, sys
+from pathlib import Path
+from catalog.program import reported_errors
+from dsjax import checkpoints, pretrain
+run = Path(sys.argv[2])
+with reported_errors():
+    if sys.argv[1] == "load":
+        checkpoints.load_encoder(run)
+    else:
+        pretrain.run(dataclasses.replace(checkpoints.read_config(run), out=run, resume=True))
+"""
+
+
 @pytest.mark.parametrize("damage", [truncate, flip_bit, Path.unlink])
 def test_a_damaged_checkpoint_is_neither_loaded_nor_resumed_and_the_cure_is_named(whole, tmp_path, damage):
     run = tmp_path / "run"
     shutil.copytree(whole.out, run)
     damage(max((run / "checkpoints/8/state").rglob("ocdbt.process_0/d/*"), key=lambda path: path.stat().st_size))
-    with pytest.raises(CheckpointError, match=r"checkpoints/8 is damaged.*train again"):
-        checkpoints.load_encoder(run)
+    assert re.search(r"checkpoints/8 is damaged.*train again", error_of("load", run))
     shutil.copytree(run / "checkpoints/8", run / "checkpoints/6")
-    with pytest.raises(CheckpointError, match=r"checkpoints/8 is damaged.*go back to step 6"):
-        pretrain.run(dataclasses.replace(whole, out=run, resume=True))
+    assert re.search(r"checkpoints/8 is damaged.*go back to step 6", error_of("resume", run))
+
+
+def error_of(what: str, run: Path) -> str:
+    command = [sys.executable, "-c", LOAD, what, str(run)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2, done.stderr
+    return done.stderr
 
 
 def test_a_state_that_is_not_finite_is_not_saved(tmp_path):
