@@ -59,7 +59,7 @@ def region(spec: str) -> shapely.Geometry:
 @functools.cache
 def _countries() -> pa.Table:
     with (importlib.resources.files("ingest") / "data" / "countries.parquet").open("rb") as stream:
-        return pq.read_table(stream)
+        return pq.read_table(stream, use_threads=False)  # threads that still end at exit abort a short program
 
 
 def _countries_by_code(codes: list[str]) -> shapely.Geometry:
