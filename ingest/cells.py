@@ -9,6 +9,7 @@ import shapely
 from catalog.errors import GridError
 from catalog.grid import GSD_M, PatchGrid
 from catalog.mgrs import SQUARE_M, tile_of, tile_origin, transformer, utm_epsg
+from ingest.footprints import around
 
 _STEP_DEG = 0.5  # finer than the narrowest zone that MGRS has (3 degrees, south-west Norway)
 MARGIN_DEG = 1e-5  # about a metre: outlines are stated to a few decimals, and the pixels decide after the read
@@ -20,6 +21,7 @@ def cells_inside(outline: shapely.Geometry, side_px: int, tiles: Sequence[str] =
     Each piece of ground belongs to one tile. With `tiles` the cells are those of these tiles instead, also where
     the tiles reach into the neighbouring UTM zone: for archives that hold such tiles and not their neighbours.
     """
+    outline = around(outline)
     shapely.prepare(outline)
     if tiles:
         cells = [cell for tile in tiles for cell in _cells_of(tile, side_px, outline)]

@@ -3,8 +3,10 @@
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from shapely import affinity
 
 _TURN_DEG = 360.0
+_BEYOND_DEG = 30.0  # further than any patch of a zone beside the antimeridian reaches past it, up to 84 N
 
 Geometries = NDArray[np.object_]
 
@@ -21,6 +23,36 @@ def continuous(footprints: Geometries) -> Geometries:
         pieces[i] = _unrolled(pieces[i])
     turns = np.floor((middles(pieces) + 180) / _TURN_DEG)
     return moved(pieces, -turns)
+
+
+def around(outline: shapely.Geometry) -> shapely.Geometry:
+    """A region of the globe with longitudes from -210 to 210, its parts on both sides of the antimeridian joined.
+
+    Whether it was drawn as 175..185, as -185..-175 or cut at 180 in two, it then holds the outline of every patch in
+    it, whose longitudes are continuous around the middle of the patch's zone.
+    """
+    edge = _TURN_DEG / 2 + _BEYOND_DEG
+    west, _, east, _ = outline.bounds
+    if west >= edge - _TURN_DEG and east <= _TURN_DEG - edge:
+        return outline
+    seen = shapely.box(-edge, -90, edge, 90)
+    turned = (affinity.translate(outline, turn * _TURN_DEG) for turn in (-1, 0, 1))
+    return shapely.union_all([shapely.intersection(copy, seen) for copy in turned])
+
+
+def cut(outline: shapely.Geometry) -> tuple[shapely.Geometry, list[float]]:
+    """An outline with longitudes beyond 180 as GeoJSON wants it, and its box.
+
+    It is cut at the antimeridian into parts, and then its box has west > east (RFC 7946, sections 3.1.9 and 5.2).
+    """
+    west, south, east, north = outline.bounds
+    if west >= -_TURN_DEG / 2 and east <= _TURN_DEG / 2:
+        return outline, [west, south, east, north]
+    turned = (affinity.translate(outline, turn * _TURN_DEG) for turn in (-1, 0, 1))
+    parts = [shapely.intersection(copy, shapely.box(-180, -90, 180, 90)) for copy in turned]
+    joined = shapely.union_all([part for part in parts if part.area > 0])
+    west, east = ((lon + 180) % _TURN_DEG - 180 for lon in (west, east))
+    return shapely.orient_polygons(joined), [west, south, east, north]
 
 
 def middles(shapes: Geometries) -> NDArray[np.float64]:

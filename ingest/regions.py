@@ -88,7 +88,7 @@ def _from_file(path: Path) -> shapely.Geometry:
     else:
         outline = shapely.union_all(_geojson_geometries(path))
     west, south, east, north = outline.bounds
-    if west < -180.001 or east > 360 or south < -90 or north > 90:
+    if west < -360 or east > 360 or south < -90 or north > 90:
         span = f"({west:g}, {south:g}, {east:g}, {north:g})"
         raise PlanError(f"{path} spans {span}, which are not degrees; reproject it to EPSG:4326")
     return outline

@@ -145,7 +145,10 @@ def _within(items: Iterable[Item], chunk: Chunk) -> Iterator[Item]:
     west, south, east, north = chunk.bbox
     for item in items:
         box = item["bbox"]
-        near = box[0] <= east and box[2] >= west and box[1] <= north and box[3] >= south
+        beside = box[0] <= east and box[2] >= west
+        if box[0] > box[2]:  # a box over the antimeridian
+            beside = box[0] <= east or box[2] >= west
+        near = beside and box[1] <= north and box[3] >= south
         taken = dt.datetime.fromisoformat(item["properties"]["datetime"])
         if item["collection"] == chunk.collection and near and chunk.start <= taken <= chunk.end:
             yield item

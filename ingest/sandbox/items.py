@@ -20,6 +20,7 @@ import shapely
 
 from catalog.errors import DeepSentinelError, OutputExistsError
 from catalog.mgrs import TILE_SIDE_PX, tile_origin
+from ingest.footprints import cut
 from ingest.sandbox import orbits
 
 S2_COLLECTION, S1_COLLECTION = "sentinel-2-l2a", "sentinel-1-rtc"
@@ -268,11 +269,12 @@ def _item(
     assets: dict[str, Any],
     extensions: tuple[str, ...],
 ) -> dict[str, Any]:
+    geometry, bbox = cut(footprint)
     home = f"{API}/collections/{collection}"
     view = f"https://planetarycomputer.microsoft.com/api/data/v1/item/map?collection={collection}&item={item_id}"
     return {
         "id": item_id,
-        "bbox": list(footprint.bounds),
+        "bbox": bbox,
         "type": "Feature",
         "links": [
             {"rel": "collection", "type": "application/json", "href": home},
@@ -283,7 +285,7 @@ def _item(
             {"rel": "preview", "href": view, "title": "Map of item", "type": "text/html"},
         ],
         "assets": assets,
-        "geometry": json.loads(shapely.to_geojson(footprint)),
+        "geometry": json.loads(shapely.to_geojson(geometry)),
         "collection": collection,
         "properties": properties,
         "stac_extensions": [_EXTENSION.format(name) for name in extensions],

@@ -70,11 +70,17 @@ class Swath:
 
 
 def to_lon_lat(polygon: shapely.Polygon, epsg: int) -> shapely.Polygon:
-    """A UTM polygon in degrees, with vertices added so that its edges follow the grid."""
-    dense = shapely.segmentize(polygon, _DENSE_M)
-    return shapely.orient_polygons(
-        shapely.transform(dense, lambda xy: np.stack(transformer(epsg, 4326).transform(xy[:, 0], xy[:, 1]), axis=1))
-    )
+    """A UTM polygon in degrees, with vertices added so that its edges follow the grid.
+
+    Longitudes are continuous around the zone's middle, and so beyond 180 across the antimeridian.
+    """
+    central = epsg % 100 * 6 - 183
+
+    def degrees(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        lon, lat = transformer(epsg, 4326).transform(xy[:, 0], xy[:, 1])
+        return np.stack([lon - 360 * np.round((lon - central) / 360), lat], axis=1)
+
+    return shapely.orient_polygons(shapely.transform(shapely.segmentize(polygon, _DENSE_M), degrees))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,15 +20,14 @@ import shapely
 from rasterio.warp import Resampling, calculate_default_transform, reproject
 
 from catalog.errors import DeepSentinelError
-from catalog.grid import cell_at, grid_of_cell
+from catalog.grid import cell_at
 from catalog.mgrs import transformer, utm_epsg
 from catalog.shard import list_shards, open_array, provenance_of, shard_path, shard_ref
 from ingest import search
 from ingest.build import Build, run
 from ingest.ledger import read_rows
-from ingest.places import Place, Places
 from ingest.radiometry import stored_gamma0
-from ingest.sample import Plan, Sample, read_plan, write_plan
+from ingest.sample import Sample, read_plan, write_plan
 from ingest.sample import run as sample
 from ingest.sandbox.cogs import Window, write_sparse_cog
 from ingest.sandbox.faults import Faults
@@ -432,13 +431,7 @@ def edges(tmp_path_factory):
 def test_difficult_places_give_their_files_pixels(edges, tmp_path):
     """Across the antimeridian and at 82.5 N; windows read with rasterio are the reference."""
     plan, out = tmp_path / "plan.parquet", tmp_path / "corpus"
-    start, end = dt.datetime(2018, 6, 2, tzinfo=dt.UTC), dt.datetime(2018, 6, 10, tzinfo=dt.UTC)
-    cells = [
-        grid_of_cell(f"{region['tile'].lower()}-{region['first_cell'][0]:03d}-{region['first_cell'][1]:03d}")
-        for region in json.loads((edges / "archive.json").read_text())["regions"]
-    ]
-    places = Places.of([Place(draw, cell, start, end) for draw, cell in enumerate(cells)])
-    write_plan(Plan(places, len(cells), {}), plan)
+    sample(Sample(plan, region=str(edges / "regions"), every_cell=True, start="2018-06-02", end="2018-06-10"))
     build(edges, plan, out, {}, scene_cloud_max=100.0)
     compared = 0
     for provenance in provenance_of(out, 0):

@@ -13,11 +13,11 @@ import rasterio.windows
 import shapely
 
 from catalog.errors import DeepSentinelError, GridError, OutputExistsError
-from catalog.grid import grid_of_cell
+from catalog.grid import cell_at, grid_of_cell
 from catalog.mgrs import tile_origin, transformer
 from ingest.sandbox import radar
 from ingest.sandbox.earth import ground
-from ingest.sandbox.items import S2_GSD_M, blob_path
+from ingest.sandbox.items import S2_GSD_M, blob_path, s2_item
 from ingest.sandbox.noise import Frame
 from ingest.sandbox.passes import Swath, baseline_on, optical_passes, radar_passes
 from ingest.sandbox.regions import PRESETS, SimulatedRegion
@@ -214,3 +214,22 @@ def test_a_swath_covers_the_pixels_inside_its_outline(from_west):
     inside = shapely.contains_xy(swath.outline(frame), lon, lat)
     assert (inside != swath.mask(frame)).sum() <= 2  # pixels whose centre lies on the edge
     assert 0.9 < inside.mean() < 1
+
+
+def test_a_region_across_the_antimeridian_has_continuous_longitudes_and_items_cut_there():
+    cell = cell_at(32660, *transformer(4326, 32660).transform(179.985, 68.0))
+    tile, row, column = cell.name.split("-")
+    days = dt.date(2018, 6, 2), dt.date(2018, 6, 9)
+    region = SimulatedRegion("edge", tile.upper(), int(row), int(column), 1, 1, *days)
+    assert region.outline.normalize().equals_exact(cell.footprint().normalize(), 1e-9)
+    assert region.centre_deg == pytest.approx((180, 68), abs=0.05)
+    acquired = dt.datetime(2018, 6, 2, tzinfo=dt.UTC)
+    item = s2_item(
+        tile=tile.upper(), acquired=acquired, platform="S2A", relative_orbit=1, orbit_state="descending",
+        baseline="05.09", cloud_cover=0.0, footprint=region.outline,
+    )  # fmt: skip
+    stated = shapely.from_geojson(json.dumps(item["geometry"]))
+    west, _, east, _ = item["bbox"]
+    assert (stated.geom_type, len(stated.geoms)) == ("MultiPolygon", 2)
+    assert stated.area == pytest.approx(region.outline.area, rel=1e-9)
+    assert -180 < east < -179.9 < 179.9 < west < 180
