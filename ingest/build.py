@@ -35,7 +35,7 @@ from ingest.match import Matcher
 from ingest.osm import extract
 from ingest.pairing import Rules
 from ingest.sample import Plan, read_plan
-from ingest.scenes import Way, find_scenes
+from ingest.scenes import Renewal, Way, find_scenes
 from ingest.sources import PLANETARY_COMPUTER, source_of
 from ingest.workers import LOCAL, hire, terminable
 
@@ -85,7 +85,7 @@ class Build:
     """How to learn which scenes exist: by searches, or from the provider's snapshot; the second way for what the first
     cannot give."""
     refresh: bool = False
-    """Ask again for scenes that the index has."""
+    """Ask again for scenes of all days; a build that has not begun asks for the latest days in any case."""
     dry_run: bool = False
     """Only say what the build would take; nothing is asked of the provider."""
     mb_per_s: float = 50.0
@@ -138,7 +138,7 @@ def estimate(options: Build, plan: Plan) -> Estimate:
     missing = missing_chunks(chunks_of(plan.places, source, rules.max_gap), folder)
     if missing:
         return estimate_unknown(plan.places, plan.count, missing)
-    return estimate_known(match_places(options, plan), plan.count)
+    return estimate_known(match_places(options, plan, renew="none"), plan.count)
 
 
 def pair_places(options: Build, plan: Plan) -> Paired:
@@ -147,21 +147,25 @@ def pair_places(options: Build, plan: Plan) -> Paired:
     Raises:
         PlanError: no scenes at all for the plan's region and period.
     """
-    paired = match_places(options, plan)
+    begun = bool(list_shards(options.out))  # the shards to come must be dealt from the same scenes
+    paired = match_places(options, plan, renew="all" if options.refresh else "none" if begun else "open")
     rows = [Row(draw, cell, "skipped", reason, detail) for draw, cell, reason, detail in refusals_of(paired)]
     write_rows(rows, options.out / "ledger" / "pairing.jsonl")
     return paired
 
 
-def match_places(options: Build, plan: Plan) -> Paired:
+def match_places(options: Build, plan: Plan, renew: Renewal) -> Paired:
     """Find scenes for the plan's places and match them.
+
+    Args:
+        renew: which parts of the scene index are asked for again.
 
     Raises:
         PlanError: no scenes at all for the plan's region and period.
     """
     source, rules = source_of(options.source), rules_of(options)
     folder = options.index or options.out / "index"
-    found = find_scenes(plan.places, source, folder, rules.max_gap, options.scenes, refresh=options.refresh)
+    found = find_scenes(plan.places, source, folder, rules.max_gap, options.scenes, renew=renew)
     if not len(found.s2) or not len(found.s1):
         raise PlanError(
             f"{source.name} has {len(found.s2)} Sentinel-2 and {len(found.s1)} Sentinel-1 scenes for the plan's region "

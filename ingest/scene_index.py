@@ -25,6 +25,10 @@ OLDER_PROCESSING = "older_processing"
 NO_SUCH_ASSET = "missing_asset"
 """Lacks an asset this project reads: mostly radar in HH and HV."""
 
+LATEST = dt.timedelta(days=3)
+"""After its acquisition a scene is in the index: products come within a day ("Fast-24h"), providers copy them then."""
+
+_KNOWN_UNTIL = b"deepsentinel:known_until"
 _SCHEMA = pa.schema(
     {
         "id": pa.string(), "acquired": pa.timestamp("us", tz="UTC"), "epsg": pa.int32(), "cloud": pa.float64(),
@@ -44,13 +48,24 @@ class Found:
     dropped: Counter[str]
 
 
-def save_chunk(items: Iterable[Item], source: Source, path: Path) -> None:
-    """Write the items of a chunk, all or nothing, sorted by id."""
+def save_chunk(items: Iterable[Item], source: Source, path: Path, known_until: dt.datetime) -> None:
+    """Write the items of a chunk, all or nothing, sorted by id.
+
+    Args:
+        known_until: when the provider was asked, or up to when its snapshot goes: what came later is not in it.
+    """
     rows = [_row(item, source) for item in sorted(items, key=lambda item: str(item["id"]))]
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.part")
-    pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), aside, compression="zstd")
+    schema = _SCHEMA.with_metadata({_KNOWN_UNTIL: known_until.isoformat()})
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), aside, compression="zstd")
     aside.rename(path)
+
+
+def is_open(chunk: Chunk, folder: Path) -> bool:
+    """Whether a saved chunk reaches past what was known when it was saved, so that scenes may have come since."""
+    stated = (pq.read_schema(chunk.path(folder)).metadata or {}).get(_KNOWN_UNTIL)
+    return stated is None or dt.datetime.fromisoformat(stated.decode()) < chunk.end + LATEST
 
 
 def load_index(chunks: Sequence[Chunk], source: Source, folder: Path) -> Found:

@@ -92,9 +92,9 @@ def archive(tmp_path_factory):
     return write_items(tmp_path_factory.mktemp("scenes"), ITEMS)
 
 
-def found_in(archive, folder, *ways, faults=None, places=PLACES, refresh=False, token_ttl_s=2700.0):
+def found_in(archive, folder, *ways, faults=None, places=PLACES, token_ttl_s=2700.0, **more):
     with Sandbox(archive, faults=faults or Faults(), token_ttl_s=token_ttl_s) as sandbox, sandbox.applied():
-        found = find_scenes(places, planetary_computer(), folder, GAP, ways or ("search",), refresh=refresh)
+        found = find_scenes(places, planetary_computer(), folder, GAP, ways or ("search",), **more)
         return found, sandbox.counters
 
 
@@ -198,7 +198,44 @@ def test_a_refresh_finds_what_came_since(archive, tmp_path):
     before, _ = found_in(archive, tmp_path / "index")
     later = write_items(tmp_path / "later", [*ITEMS, optical("33UUU", 3)])
     assert len(found_in(later, tmp_path / "index")[0].s2) == len(before.s2)
-    assert len(found_in(later, tmp_path / "index", refresh=True)[0].s2) == len(before.s2) + 1
+    assert len(found_in(later, tmp_path / "index", renew="all")[0].s2) == len(before.s2) + 1
+
+
+CAME_LATE = NOON + dt.timedelta(days=3)
+CHUNK_END = next(
+    chunk.end
+    for chunk in chunks_of(PLACES, planetary_computer(), GAP)
+    if chunk.collection == "sentinel-2-l2a" and chunk.start <= CAME_LATE < chunk.end
+)
+
+
+@pytest.mark.parametrize(
+    "asked, grows",
+    [
+        (CHUNK_END - dt.timedelta(days=10), True),  # while the days of the chunk were going on
+        (CHUNK_END + dt.timedelta(days=2), True),  # before the last scenes were in
+        (CHUNK_END + dt.timedelta(days=4), False),
+    ],
+)
+def test_days_that_were_not_over_are_asked_for_again_by_themselves(archive, tmp_path, asked, grows):
+    before, _ = found_in(archive, tmp_path / "index", now=asked)
+    later = write_items(tmp_path / "later", [*ITEMS, optical("33UUU", 3)])
+    assert len(found_in(later, tmp_path / "index", renew="none")[0].s2) == len(before.s2)
+    years_on = CHUNK_END + dt.timedelta(days=1000)
+    found, _ = found_in(later, tmp_path / "index", now=years_on)
+    assert len(found.s2) == len(before.s2) + grows
+    _, counters = found_in(later, tmp_path / "index", now=years_on)
+    assert counters.searches == 0  # asked for once more, and then settled
+
+
+def test_days_after_the_end_of_a_snapshot_are_asked_for_again(archive, tmp_path):
+    """However late it was read: the snapshot has been months old."""
+    _, first = found_in(archive, tmp_path, "geoparquet")
+    _, second = found_in(archive, tmp_path, "search")
+    _, third = found_in(archive, tmp_path, "search")
+    assert first.searches == 0
+    assert second.searches > 0
+    assert third.searches == 0
 
 
 def test_two_halves_of_a_datatake_both_stay_and_a_second_processing_of_each_replaces_it(tmp_path):
@@ -246,7 +283,7 @@ def recorded(shared_data):
 
 def indexed(items, folder):
     chunk = Chunk("sentinel-2-l2a", -110, 40, NOON, NOON + dt.timedelta(days=400))
-    save_chunk(items, planetary_computer(), chunk.path(folder))
+    save_chunk(items, planetary_computer(), chunk.path(folder), NOON)
     return load_index([chunk], planetary_computer(), folder)
 
 
