@@ -114,18 +114,19 @@ def _build(cache: Path, final: Path) -> None:
     work = cache / ".stac-browser.building"
     shutil.rmtree(work, ignore_errors=True)  # what a killed build left; the lock says that none is running
     work.mkdir()
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(_MANIFEST / name, work)
     _log.warning("building STAC Browser %s in %s, once; this takes a minute or two", version(), cache)
     log = cache / "stac-browser.log"
     log.unlink(missing_ok=True)
-    # Scripts of packages stay off: none is needed, and none should run on the word of a registry.
-    _call(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], work, log)
-    app = _unpack(work)
-    _call(["node", _SERVICE, "build"], app, log)
-    (app / "dist").rename(final)
-    shutil.rmtree(work)
-    log.unlink()
+    try:
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(_MANIFEST / name, work)
+        # Scripts of packages stay off: none is needed, and none should run on the word of a registry.
+        _call(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], work, log)
+        app = _unpack(work)
+        _call(["node", _SERVICE, "build"], app, log)
+        (app / "dist").rename(final)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _unpack(work: Path) -> Path:
