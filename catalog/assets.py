@@ -1,6 +1,8 @@
 """How STAC describes the arrays of a shard: bands, classes, dimensions and the assets of an item."""
 
-from collections.abc import Mapping, Sequence
+import functools
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from catalog import bands, labels, schema
@@ -14,7 +16,7 @@ EXTENSIONS: Mapping[str, str] = {
     for name, version in {
         "projection": "2.0.0", "eo": "2.0.0", "sar": "1.3.0", "sat": "1.1.0", "raster": "2.0.0", "grid": "1.1.0",
         "zarr": "1.1.0", "datacube": "2.2.0", "classification": "2.0.0", "file": "2.1.0", "version": "1.2.0",
-        "scientific": "1.0.0", "ml-aoi": "0.2.0",
+        "scientific": "1.0.0", "ml-aoi": "0.2.0", "table": "1.2.0", "mlm": "1.4.0",
     }.items()
 }  # fmt: skip
 
@@ -26,12 +28,38 @@ DATA: Mapping[str, Any] = {
     "zarr:zarr_format": 3,
     "zarr:consolidated": True,
 }
-THUMBNAIL: Mapping[str, Any] = {"title": "True colour", "type": "image/webp", "roles": ["thumbnail"]}
-OVERVIEW: Mapping[str, Any] = {
-    "title": "Sentinel-1: VV, VH, VV - VH in decibels as red, green, blue",
-    "type": "image/webp",
-    "roles": ["overview"],
+OBJECTS: Mapping[str, Any] = {
+    "title": "Objects of the shard with box, class and geometry (rows where patch_id is the item's id), ODbL 1.0",
+    "type": PARQUET_TYPE,
+    "roles": ["data", "label"],
 }
+PICTURES: Mapping[str, Mapping[str, Any]] = {
+    "thumbnail": {"title": "True colour", "type": "image/webp", "roles": ["thumbnail"]},
+    "overview": {
+        "title": "Sentinel-1: VV, VH, VV - VH in decibels as red, green, blue",
+        "type": "image/webp",
+        "roles": ["overview"],
+    },
+    "false_colour": {
+        "title": "Near infrared, red, green as red, green, blue",
+        "type": "image/webp",
+        "roles": ["overview"],
+    },
+    "corine": {"title": "CORINE Land Cover 2018", "type": "image/png", "roles": ["overview"]},
+    "osm": {"title": "OpenStreetMap, the class on top", "type": "image/png", "roles": ["overview"]},
+}
+"""Pictures of a patch by asset name; those of labels stand on labelled items only."""
+_SHA256_MULTIHASH = "1220"  # multihash code of sha2-256 and its length, as file:checksum wants
+
+
+def checksum(nbytes: int, sha256: str) -> dict[str, Any]:
+    """What the file extension says about a file, or about all files of a shard."""
+    return {"file:size": nbytes, "file:checksum": _SHA256_MULTIHASH + sha256}
+
+
+def describe_file(content: bytes) -> dict[str, Any]:
+    """What the file extension says about these bytes."""
+    return checksum(len(content), hashlib.sha256(content).hexdigest())
 
 
 def dimensions(side_px: int) -> dict[str, Any]:
@@ -74,7 +102,36 @@ def item_assets(arrays: Sequence[str], statistics: BandStatistics) -> dict[str, 
         *(_band(f"s1[pol={band.name}]", band, statistics) for band in bands.S1),
         *(_CLASS_BANDS[name]() for name in arrays if name in _CLASS_BANDS),
     ]
-    return {"data": {**DATA, "bands": described}, "thumbnail": dict(THUMBNAIL), "overview": dict(OVERVIEW)}
+    labels_shown = any(schema.BY_NAME[name].is_label for name in arrays)
+    pictures = {name: dict(kind) for name, kind in PICTURES.items() if labels_shown or name not in schema.BY_NAME}
+    return {"data": {**DATA, "bands": described}, **pictures, **({"objects": dict(OBJECTS)} if labels_shown else {})}
+
+
+def item_bands(corine: Collection[int] | None, osm: Collection[str] | None) -> list[dict[str, Any]]:
+    """Bands of one item's `data`: what is needed to read them, and the label classes that the patch shows.
+
+    The collection's `item_assets` says more: wavelengths, statistics and every class.
+
+    Args:
+        corine: CORINE codes that occur, None for a patch without the label.
+        osm: names of OpenStreetMap classes that occur, likewise.
+    """
+    found = [*_pixel_bands(), {"name": "scl", "data_type": "uint8"}]
+    if corine is not None:
+        classes = [entry for code, entry in _corine_classes().items() if code in corine]
+        shown = {"classification:classes": classes} if classes else {}
+        found.append({"name": "corine", "data_type": "uint8", **shown})
+    if osm is not None:
+        fields = [entry for name, entry in _osm_fields().items() if name in osm]
+        found.append({"name": "osm", "data_type": "uint32", **({"classification:bitfields": fields} if fields else {})})
+    return found
+
+
+@functools.cache
+def _pixel_bands() -> tuple[dict[str, Any], ...]:
+    kept = ("name", "data_type", "nodata", "unit", "gsd", "eo:common_name", "raster:scale")
+    described = item_assets([], BandStatistics())["data"]["bands"]
+    return tuple({name: band[name] for name in kept if name in band} for band in described)
 
 
 def _band(name: str, band: bands.Band, statistics: BandStatistics) -> dict[str, Any]:
@@ -108,21 +165,33 @@ def _scl_band() -> dict[str, Any]:
 
 def _corine_band() -> dict[str, Any]:
     unknown = {"value": 0, "name": "unknown", "nodata": True}
-    classes = [_class(c.grid_code, c.name, c.colour) | {"title": f"{c.code} {c.name}"} for c in labels.CORINE]
-    return {"name": "corine", "data_type": "uint8", "gsd": 100, "classification:classes": [unknown, *classes]}
+    classes = [unknown, *_corine_classes().values()]
+    return {"name": "corine", "data_type": "uint8", "gsd": 100, "classification:classes": classes}
 
 
 def _osm_band() -> dict[str, Any]:
-    fields = [
-        {
+    fields = list(_osm_fields().values())
+    return {"name": "osm", "data_type": "uint32", "gsd": 10, "classification:bitfields": fields}
+
+
+@functools.cache
+def _corine_classes() -> dict[int, dict[str, Any]]:
+    """Classes by CORINE code."""
+    return {c.code: _class(c.grid_code, c.name, c.colour) | {"title": f"{c.code} {c.name}"} for c in labels.CORINE}
+
+
+@functools.cache
+def _osm_fields() -> dict[str, dict[str, Any]]:
+    """Bitfields by class name."""
+    return {
+        osm.name: {
             "name": osm.name,
             "offset": osm.bit,
             "length": 1,
             "classes": [{"value": 0, "name": "no"}, _class(1, osm.name, osm.colour)],
         }
         for osm in labels.OSM
-    ]
-    return {"name": "osm", "data_type": "uint32", "gsd": 10, "classification:bitfields": fields}
+    }
 
 
 _CLASS_BANDS = {"scl": _scl_band, "corine": _corine_band, "osm": _osm_band}

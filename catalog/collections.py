@@ -1,22 +1,25 @@
 """The STAC root catalog and collections: what a corpus is, as machines and people read it."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from catalog import assets, schema
+from catalog import assets, changes, class_table, schema
 from catalog.assets import EXTENSIONS, PARQUET_TYPE, STAC_VERSION
 from catalog.documents import read_document
 from catalog.errors import CorpusError
 from catalog.objects import NAME as OBJECTS
 from catalog.stats import BandStatistics
+from catalog.summary import Summary
 
 CITATION = (
     "Kruitwagen, L. (2021). Towards DeepSentinel: An extensible corpus of labelled Sentinel-1 and -2 imagery and a "
     "general-purpose sensor-fusion semantic embedding model. arXiv:2102.06260; first presented at the NeurIPS 2020 "
     "workshop Tackling Climate Change with Machine Learning."
 )
+
+DOI = "10.48550/arXiv.2102.06260"
 
 _TITLES = {"unlabelled": "DeepSentinel unlabelled patches", "labelled": "DeepSentinel labelled patches"}
 _PROVIDERS = [
@@ -86,64 +89,6 @@ class CorpusRecord:
         return cls(name, title, raw["side_px"], raw["version"], raw["schema_version"])
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """Where, when and what a set of items covers; mergeable."""
-
-    patches: int
-    bbox: tuple[float, float, float, float]
-    """West, south, east, north in degrees; a set on both sides of the antimeridian spans -180..180."""
-    interval: tuple[str, str]
-    platforms: tuple[str, ...]
-    cloud_cover: tuple[float, float]
-    """Least and greatest, percent."""
-    gap_hours: tuple[float, float]
-    corine_classes: tuple[int, ...]
-    osm_classes: tuple[str, ...]
-
-    @classmethod
-    def of(cls, item: Mapping[str, Any]) -> "Summary":
-        """Summary of one item."""
-        properties, (west, south, east, north) = item["properties"], item["bbox"]
-        cloud, gap = properties["eo:cloud_cover"], properties["deepsentinel:gap_hours"]
-        return cls(
-            1,
-            (west, south, east, north) if west <= east else (-180.0, south, 180.0, north),
-            (properties["start_datetime"], properties["end_datetime"]),
-            tuple(sorted({properties["platform"], properties["deepsentinel:s1_platform"]})),
-            (cloud, cloud),
-            (gap, gap),
-            tuple(properties.get("deepsentinel:corine_classes", ())),
-            tuple(sorted(properties.get("deepsentinel:osm_classes", ()))),
-        )
-
-    @classmethod
-    def merge(cls, parts: Iterable["Summary"]) -> "Summary":
-        """Summary of all parts together; needs at least one."""
-        parts = list(parts)
-        wests, souths, easts, norths = zip(*(part.bbox for part in parts), strict=True)
-        return cls(
-            sum(part.patches for part in parts),
-            (min(wests), min(souths), max(easts), max(norths)),
-            (min(part.interval[0] for part in parts), max(part.interval[1] for part in parts)),
-            _union(part.platforms for part in parts),
-            _range(part.cloud_cover for part in parts),
-            _range(part.gap_hours for part in parts),
-            _union(part.corine_classes for part in parts),
-            _union(part.osm_classes for part in parts),
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON types."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> "Summary":
-        """Read what `to_dict` wrote."""
-        fields: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in raw.items()}
-        return cls(**fields)
-
-
 def build_root(children: Mapping[str, str]) -> dict[str, Any]:
     """The root catalog.
 
@@ -177,6 +122,7 @@ def build_collection(
     *,
     splits: Mapping[str, Any] | None = None,
     objects: int | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The collection of one corpus.
 
@@ -186,8 +132,9 @@ def build_collection(
         fingerprint: changes when any shard does.
         splits: what `catalog.split_items.summary_of` says, if the patches are split.
         objects: rows of objects.parquet, if there is one.
+        history: what `catalog.changes.history_of` says; its last version is the collection's.
     """
-    names = ("eo", "raster", "zarr", "datacube", "classification", "version", "scientific")
+    names = ("eo", "raster", "zarr", "datacube", "classification", "version", "scientific", "table")
     labelled = any(schema.BY_NAME[name].is_label for name in arrays)
     return {
         "type": "Collection",
@@ -202,18 +149,20 @@ def build_collection(
         "providers": _PROVIDERS,
         "extent": {"spatial": {"bbox": [list(summary.bbox)]}, "temporal": {"interval": [list(summary.interval)]}},
         "summaries": _summaries(summary),
-        "version": record.version,
+        "version": history[-1]["version"] if history else record.version,
         "sci:citation": CITATION,
+        "sci:publications": [{"doi": DOI, "citation": CITATION}],
         "cube:dimensions": assets.dimensions(record.side_px),
         "cube:variables": assets.variables(arrays),
         "item_assets": assets.item_assets(arrays, statistics),
-        "assets": _assets(summary.patches, objects),
+        "assets": _assets(summary.patches, objects, labelled),
         "links": _links(record, shards, labelled),
         "deepsentinel:schema_version": record.schema_version,
         "deepsentinel:side_px": record.side_px,
         "deepsentinel:arrays": list(arrays),
         "deepsentinel:fingerprint": fingerprint,
         **(splits or {}),
+        **({changes.MEMBER: list(history)} if history else {}),
     }
 
 
@@ -269,29 +218,42 @@ def _summaries(summary: Summary) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
-def _assets(patches: int, objects: int | None) -> dict[str, Any]:
+def _assets(patches: int, objects: int | None, labelled: bool) -> dict[str, Any]:
     found: dict[str, Any] = {
+        "thumbnail": {
+            "href": "./thumbnail.png",
+            "type": "image/png",
+            "title": "Where the patches lie",
+            "roles": ["thumbnail"],
+        },
         "items": {
             "href": "./items.parquet",
             "type": PARQUET_TYPE,
             "title": f"All {patches:,} items as stac-geoparquet",
             "roles": ["collection-mirror"],
+            "table:row_count": patches,
+            "table:primary_geometry": "geometry",
         },
-        "statistics": {
-            "href": "./statistics.json",
-            "type": "application/json",
-            "title": "Moments of every band, pixels of every class, class weights",
-            "roles": ["metadata"],
-        },
+        "statistics": _document("statistics.json", "Moments of every band, pixels of every class, class weights"),
+        "changelog": _document("CHANGELOG.md", "What each version changed", "text/markdown"),
     }
+    if labelled:
+        title = "Every label class with its value, colour and pixels"
+        found["classes"] = _document(class_table.NAME, title, "text/csv")
     if objects is not None:
         found["objects"] = {
             "href": f"./{OBJECTS}",
             "type": PARQUET_TYPE,
             "title": f"{objects:,} objects with box, class, area and geometry: ODbL 1.0, © OpenStreetMap contributors",
             "roles": ["data", "label"],
+            "table:row_count": objects,
+            "table:primary_geometry": "geometry",
         }
     return found
+
+
+def _document(name: str, title: str, type_: str = "application/json") -> dict[str, Any]:
+    return {"href": f"./{name}", "type": type_, "title": title, "roles": ["metadata"]}
 
 
 def _links(record: CorpusRecord, shards: Sequence[int], labelled: bool) -> list[dict[str, str]]:
@@ -301,14 +263,5 @@ def _links(record: CorpusRecord, shards: Sequence[int], labelled: bool) -> list[
         *(link("child", f"./shard-{shard:06d}/catalog.json", f"Shard {shard:06d}") for shard in shards),
         _SENTINEL_LICENCE,
         *(_LABEL_LICENCES if labelled else []),
-        link("cite-as", "https://arxiv.org/abs/2102.06260", "Towards DeepSentinel", "text/html"),
+        link("cite-as", f"https://doi.org/{DOI}", "Towards DeepSentinel", "text/html"),
     ]
-
-
-def _union(parts: Iterable[Iterable[Any]]) -> tuple[Any, ...]:
-    return tuple(sorted({value for part in parts for value in part}))
-
-
-def _range(parts: Iterable[tuple[float, float]]) -> tuple[float, float]:
-    lows, highs = zip(*parts, strict=True)
-    return min(lows), max(highs)

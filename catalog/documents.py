@@ -1,6 +1,8 @@
-"""JSON documents of a corpus, read with errors that name the file and the cure."""
+"""Documents of a corpus: read with errors that name the file and the cure, and replaced in one step."""
 
 import json
+import os
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -27,3 +29,10 @@ def read_document(path: Path, cure: str, members: Iterable[str] = ()) -> dict[st
     if missing := [name for name in members if name not in document]:
         raise CorpusError(f"{path} lacks {', '.join(missing)}; {cure}")
     return document
+
+
+def replace_file(path: Path, content: str | bytes) -> None:
+    """Write a file in one step for its readers: they see the old one or the new one."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    aside.write_bytes(content.encode() if isinstance(content, str) else content)
+    aside.replace(path)

@@ -1,4 +1,8 @@
-"""The index of a collection: every item as one row of a stac-geoparquet file, in the order of shards and rows."""
+"""The index of a collection: every item as one row of a stac-geoparquet file, neighbours on the ground together.
+
+Rows lie in z-order of the footprints' centres, in groups of a few thousand, so that a search by place reads a few
+groups and not the file, also from far away. `read_index` gives them in the order of shards and rows.
+"""
 
 import itertools
 import json
@@ -10,90 +14,39 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import ArrayLike, NDArray
 
-from catalog import split_items
 from catalog.errors import CorpusError
+from catalog.item_table import PROPERTIES, to_batch, to_items
 
 ROW_GROUP_ROWS = 4096  # a search by place or time then reads a few groups, not the file
 
-_STRINGS = pa.list_(pa.string())
-_NUMBERS = pa.list_(pa.float64())
-PROPERTIES: Mapping[str, pa.DataType] = {
-    "title": pa.string(),
-    "datetime": pa.string(),
-    "start_datetime": pa.string(),
-    "end_datetime": pa.string(),
-    "platform": pa.string(),
-    "constellation": pa.string(),
-    "instruments": _STRINGS,
-    "gsd": pa.int32(),
-    "version": pa.string(),
-    "proj:code": pa.string(),
-    "proj:shape": pa.list_(pa.int32()),
-    "proj:transform": _NUMBERS,
-    "proj:bbox": _NUMBERS,
-    "grid:code": pa.string(),
-    "sar:instrument_mode": pa.string(),
-    "sar:frequency_band": pa.string(),
-    "sar:polarizations": _STRINGS,
-    "sat:orbit_state": pa.string(),
-    "sat:relative_orbit": pa.int32(),
-    "eo:cloud_cover": pa.float64(),
-    "eo:snow_cover": pa.float64(),
-    "deepsentinel:s1_item_id": pa.string(),
-    "deepsentinel:s1_platform": pa.string(),
-    "deepsentinel:s1_datetime": pa.string(),
-    "deepsentinel:s1_orbit_state": pa.string(),
-    "deepsentinel:s1_relative_orbit": pa.int32(),
-    "deepsentinel:s2_item_id": pa.string(),
-    "deepsentinel:s2_orbit_state": pa.string(),
-    "deepsentinel:s2_relative_orbit": pa.int32(),
-    "deepsentinel:s2_baseline": pa.string(),
-    "deepsentinel:s2_scene_cloud_cover": pa.float64(),
-    "deepsentinel:gap_hours": pa.float64(),
-    "deepsentinel:boa_offset_applied": pa.bool_(),
-    "deepsentinel:s1_zone_changed": pa.bool_(),
-    "deepsentinel:s1_valid_share": pa.float64(),
-    "deepsentinel:s2_valid_share": pa.float64(),
-    "deepsentinel:cloud_share": pa.float64(),
-    "deepsentinel:shadow_share": pa.float64(),
-    "deepsentinel:snow_share": pa.float64(),
-    "deepsentinel:s1_shift_east_m": pa.float64(),
-    "deepsentinel:s1_shift_north_m": pa.float64(),
-    "deepsentinel:s1_shift_peak": pa.float64(),
-    "deepsentinel:corine_classes": pa.list_(pa.int32()),
-    "deepsentinel:corine_known_share": pa.float64(),
-    "deepsentinel:corine_majority": pa.int32(),
-    "deepsentinel:osm_classes": _STRINGS,
-    **split_items.PROPERTIES,
-    "deepsentinel:shard": pa.int64(),
-    "deepsentinel:index": pa.int64(),
-}
-"""Type of every item property that the index keeps: given, not inferred, so that all indices are alike."""
 
-_TEXTS = {name: pa.string() for name in ("href", "title", "type")}
-_ZARR = {"zarr:node_type": pa.string(), "zarr:zarr_format": pa.int32(), "zarr:consolidated": pa.bool_()}
-_PATCH = {"type": pa.string(), "values": _STRINGS, "description": pa.string()}
-
-
-def write_index(path: Path, items: Iterable[dict[str, Any]], collection: Mapping[str, Any]) -> None:
+def write_index(path: Path, items: Iterable[Mapping[str, Any]], collection: Mapping[str, Any]) -> None:
     """Write items, in the order given, as stac-geoparquet; the file appears whole or not at all.
 
     Args:
-        items: at least one; hrefs relative to the index's folder.
+        items: at least one; hrefs relative to the index's folder; best in the order that `z_order` gives.
         collection: kept in the file's metadata.
     """
-    from stac_geoparquet.arrow import to_parquet
-
-    groups = _row_groups(items)
-    first = next(groups)
-    rows = pa.RecordBatchReader.from_batches(first.schema, itertools.chain([first], groups))
+    groups = _groups(iter(items))
+    first = to_batch(next(groups))
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        to_parquet(rows, aside, collections={collection["id"]: collection}, compression="zstd")
+        with pq.ParquetWriter(aside, first.schema.with_metadata(_metadata(collection)), compression="zstd") as writer:
+            for batch in itertools.chain([first], map(to_batch, groups)):
+                writer.write_batch(batch, row_group_size=ROW_GROUP_ROWS)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def z_order(lon_deg: ArrayLike, lat_deg: ArrayLike) -> NDArray[np.intp]:
+    """The order of points along Morton's curve, on which neighbours on the ground mostly lie together; stable."""
+    cells = 2**16  # about 600 m of longitude at the equator
+    x = np.clip((np.asarray(lon_deg, np.float64) + 180) / 360 * cells, 0, cells - 1).astype(np.uint32)
+    y = np.clip((np.asarray(lat_deg, np.float64) + 90) / 180 * cells, 0, cells - 1).astype(np.uint32)
+    return np.argsort(_spread(x) | _spread(y) << np.uint32(1), kind="stable")
 
 
 def read_index(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -131,6 +84,22 @@ def read_index(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     return table.sort_by([(key, "ascending") for key in keys])
 
 
+def read_items(path: Path) -> Iterator[dict[str, Any]]:
+    """The items of an index, row group by row group, as they stand in their JSON files but for where hrefs start.
+
+    Raises:
+        CorpusError: there is no index, or it is damaged.
+    """
+    if not path.is_file():
+        raise CorpusError(f"there is no index {path}; publish the build with catalog.publish")
+    try:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                yield from to_items(file.read_row_group(group))
+    except pa.ArrowInvalid as error:
+        raise CorpusError(f"{path} is damaged ({str(error)[:200]}); publish the build again") from error
+
+
 def indexed_fingerprint(path: Path) -> str | None:
     """Fingerprint of the collection that an index was written for; None where it states none."""
     stated = json.loads((pq.read_metadata(path).metadata or {}).get(b"stac-geoparquet", b"{}"))
@@ -138,32 +107,28 @@ def indexed_fingerprint(path: Path) -> str | None:
     return found[0] if found else None
 
 
-def _row_groups(items: Iterable[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
-    # The public parse_stac_items_to_arrow gives its result the schema of its input and fails with one that is given
-    # (stac-geoparquet 0.8), so each group goes through the function below it.
-    from stac_geoparquet.arrow._api import stac_items_to_arrow
-
-    rest, item_schema = iter(items), _item_schema()
-    while group := list(itertools.islice(rest, ROW_GROUP_ROWS)):
-        yield stac_items_to_arrow(group, schema=item_schema)
+def _groups(items: Iterator[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    while group := list(itertools.islice(items, ROW_GROUP_ROWS)):
+        yield group
 
 
-def _item_schema() -> pa.Schema:
-    """How an item looks as Arrow, before stac-geoparquet turns properties into columns."""
-    picture = pa.struct({**_TEXTS, "roles": _STRINGS})
-    properties = {**PROPERTIES, "cube:dimensions": pa.struct({"patch": pa.struct(_PATCH)})}
-    fields = {
-        "type": pa.string(),
-        "stac_version": pa.string(),
-        "stac_extensions": _STRINGS,
-        "id": pa.string(),
-        "collection": pa.string(),
-        "geometry": pa.binary(),
-        "bbox": _NUMBERS,
-        "properties": pa.struct(properties),
-        "links": pa.list_(pa.struct({"rel": pa.string(), **_TEXTS})),
-        "assets": pa.struct(
-            {"data": pa.struct({**_TEXTS, "roles": _STRINGS, **_ZARR}), "thumbnail": picture, "overview": picture}
-        ),
-    }
-    return pa.schema(fields)
+def _metadata(collection: Mapping[str, Any]) -> dict[str, str]:
+    """What the formats GeoParquet 1.1 and stac-geoparquet 1.1 say about the file as a whole."""
+    column: dict[str, Any] = {
+        "encoding": "WKB",
+        "geometry_types": ["Polygon", "MultiPolygon"],
+        "edges": "planar",
+        "covering": {"bbox": {edge: ["bbox", edge] for edge in ("xmin", "ymin", "xmax", "ymax")}},
+    }  # no crs: longitude and latitude
+    if "extent" in collection:
+        column["bbox"] = collection["extent"]["spatial"]["bbox"][0]
+    geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
+    stac = {"version": "1.1.0", "collections": {collection["id"]: collection}}
+    return {"geo": json.dumps(geo), "stac-geoparquet": json.dumps(stac)}
+
+
+def _spread(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """16 bits, each followed by a zero (Morton 1966, by the shifts of Warren 2013, section 7-2)."""
+    for shift, mask in ((8, 0x00FF00FF), (4, 0x0F0F0F0F), (2, 0x33333333), (1, 0x55555555)):
+        bits = (bits | bits << np.uint32(shift)) & np.uint32(mask)
+    return bits

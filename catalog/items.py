@@ -9,7 +9,7 @@ import shapely
 import shapely.affinity
 
 from catalog import split_items
-from catalog.assets import DATA, EXTENSIONS, OVERVIEW, STAC_VERSION, THUMBNAIL, ZARR_TYPE
+from catalog.assets import DATA, EXTENSIONS, OBJECTS, PICTURES, STAC_VERSION, ZARR_TYPE, item_bands
 from catalog.collections import CorpusRecord, link
 from catalog.grid import PatchGrid
 from catalog.labels import OSM_BY_NAME
@@ -17,10 +17,20 @@ from catalog.patch import Provenance, format_time, parse_time
 from catalog.stats import BandStatistics
 
 _DEGREE_DIGITS = 7  # 1 cm
+_THREE_PICTURES: Mapping[str, Mapping[str, Any]] = {"thumbnail": {}, "overview": {}, "false_colour": {}}
+_SUFFIXES = {
+    "thumbnail": "rgb.webp", "overview": "sar.webp", "false_colour": "nir.webp", "corine": "corine.png",
+    "osm": "osm.png",
+}  # fmt: skip
 
 
 def build_item(
-    provenance: Provenance, record: CorpusRecord, shard: int, row: int, statistics: BandStatistics
+    provenance: Provenance,
+    record: CorpusRecord,
+    shard: int,
+    row: int,
+    statistics: BandStatistics,
+    files: Mapping[str, Mapping[str, Any]] = _THREE_PICTURES,
 ) -> dict[str, Any]:
     """The STAC item of the patch in row `row` of shard `shard`, with links relative to `shard-NNNNNN/`.
 
@@ -28,12 +38,13 @@ def build_item(
 
     Args:
         statistics: of this one patch; its label counts become properties.
+        files: which pictures and tables there are beside the pixels, by asset name, and what is known of each file.
     """
     geometry, bbox = geometry_of(provenance.grid)
     return {
         "type": "Feature",
         "stac_version": STAC_VERSION,
-        "stac_extensions": _extensions(provenance),
+        "stac_extensions": _extensions(provenance, statistics, files),
         "id": provenance.patch_id,
         "collection": record.collection_id,
         "geometry": geometry,
@@ -55,7 +66,7 @@ def build_item(
             },
         },
         "links": _links(provenance, record, shard),
-        "assets": _assets(provenance.patch_id, shard),
+        "assets": _assets(provenance.patch_id, shard, statistics, files),
     }
 
 
@@ -65,19 +76,20 @@ def geometry_of(grid: PatchGrid) -> tuple[dict[str, Any], list[float]]:
     A patch across the antimeridian becomes a MultiPolygon cut there, and its bbox has west > east (RFC 7946,
     sections 3.1.9 and 5.2).
     """
-    outline = shapely.Polygon(grid.footprint())
+    outline = grid.footprint()
+    west, south, east, north = outline.bounds
+    if west >= -180 and east <= 180:
+        return _polygon(outline), [round(value, _DEGREE_DIGITS) for value in outline.bounds]
     parts = [
         shapely.affinity.translate(outline & shapely.box(west, -90, west + 360, 90), xoff=-180 - west)
         for west in (-540.0, -180.0, 180.0)
     ]
-    parts = [_counter_clockwise(part) for part in parts if not part.is_empty and part.area > 0]
-    rings = [[[list(corner) for corner in part.exterior.coords]] for part in parts]
-    west, south, east, north = outline.bounds
+    polygons = [_polygon(part) for part in parts if not part.is_empty and part.area > 0]
     west, east = ((lon + 180) % 360 - 180 if abs(lon) > 180 else lon for lon in (west, east))
     bbox = [round(value, _DEGREE_DIGITS) for value in (west, south, east, north)]
-    if len(parts) == 1:
-        return {"type": "Polygon", "coordinates": rings[0]}, bbox
-    return {"type": "MultiPolygon", "coordinates": rings}, bbox
+    if len(polygons) == 1:
+        return polygons[0], bbox
+    return {"type": "MultiPolygon", "coordinates": [polygon["coordinates"] for polygon in polygons]}, bbox
 
 
 def rebase(item: Mapping[str, Any], folder: str) -> dict[str, Any]:
@@ -100,15 +112,20 @@ def shard_folder(shard: int) -> str:
     return f"shard-{shard:06d}"
 
 
-def preview_hrefs(patch_id: str, shard: int) -> dict[str, str]:
-    """Hrefs of a patch's pictures by asset name, relative to the collection."""
-    stem = f"previews/{shard:06d}/{patch_id}"
-    return {"thumbnail": f"{stem}-rgb.webp", "overview": f"{stem}-sar.webp"}
+def picture_href(patch_id: str, shard: int, name: str) -> str:
+    """Href of one picture of a patch by its asset's name, relative to the collection."""
+    return f"previews/{shard:06d}/{patch_id}-{_SUFFIXES[name]}"
 
 
-def _counter_clockwise(part: shapely.Polygon) -> shapely.Polygon:
-    rounded = shapely.transform(part, lambda corners: corners.round(_DEGREE_DIGITS))
-    return shapely.geometry.polygon.orient(rounded, 1.0)
+def objects_href(shard: int) -> str:
+    """Href of the objects of a shard, relative to the collection."""
+    return f"objects/{shard:06d}.parquet"
+
+
+def _polygon(part: shapely.Polygon) -> dict[str, Any]:
+    rounded = shapely.get_coordinates(part).round(_DEGREE_DIGITS).tolist()
+    ring = rounded if shapely.is_ccw(part.exterior) else rounded[::-1]
+    return {"type": "Polygon", "coordinates": [ring]}
 
 
 def _rebase(href: str, folder: str) -> str:
@@ -118,10 +135,16 @@ def _rebase(href: str, folder: str) -> str:
     return moved if moved.startswith("..") else f"./{moved}"
 
 
-def _extensions(provenance: Provenance) -> list[str]:
-    names = ["projection", "eo", "sar", "sat", "grid", "zarr", "datacube", "version"]
+def _extensions(
+    provenance: Provenance, statistics: BandStatistics, files: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    names = ["projection", "eo", "sar", "sat", "raster", "grid", "zarr", "datacube", "version"]
     if provenance.s2["orbit_state"] is None and provenance.s2["relative_orbit"] is None:
         names.remove("sat")
+    if any(statistics.corine) or statistics.osm:
+        names.append("classification")
+    if any(files.values()):
+        names.append("file")
     return [EXTENSIONS[name] for name in names]
 
 
@@ -225,13 +248,19 @@ def _links(provenance: Provenance, record: CorpusRecord, shard: int) -> list[dic
     ]
 
 
-def _assets(patch_id: str, shard: int) -> dict[str, Any]:
-    pictures = preview_hrefs(patch_id, shard)
-    return {
-        "data": {"href": f"../shards/{shard:06d}.zarr", **DATA},
-        "thumbnail": {"href": f"../{pictures['thumbnail']}", **THUMBNAIL},
-        "overview": {"href": f"../{pictures['overview']}", **OVERVIEW},
-    }
+def _assets(
+    patch_id: str, shard: int, statistics: BandStatistics, files: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    corine = set(statistics.corine) - {0} if statistics.corine else None
+    osm = set(statistics.osm) if statistics.osm or "osm" in files else None
+    bands = item_bands(corine, osm)
+    found: dict[str, Any] = {"data": {"href": f"../shards/{shard:06d}.zarr", **DATA, "bands": bands}}
+    for name, kind in PICTURES.items():
+        if name in files:
+            found[name] = {"href": f"../{picture_href(patch_id, shard, name)}", **kind, **files[name]}
+    if "objects" in files:
+        found["objects"] = {"href": f"../{objects_href(shard)}", **OBJECTS, **files["objects"]}
+    return found
 
 
 def _hours(gap: dt.timedelta) -> float:

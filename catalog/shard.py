@@ -5,6 +5,7 @@ all bands of one array and ends with its own CRC-32C, so a damaged patch is noti
 """
 
 import hashlib
+import json
 import os
 import shutil
 import warnings
@@ -21,6 +22,7 @@ from catalog import schema
 from catalog.errors import OutputExistsError, SchemaError
 from catalog.patch import Patch, Provenance
 
+STORES_FILL = "stores_fill"  # attribute of a group whose every array has its file, also one of nothing but fill
 _HASH_BLOCK_BYTES = 1 << 20
 
 
@@ -100,6 +102,18 @@ def open_array(path: Path, name: str) -> zarr.Array[Any]:
         raise SchemaError(f"{path}/{name} is not a readable Zarr v3 array ({error}); build it again") from error
 
 
+def missing_files(root: Path, index: int) -> list[str]:
+    """Arrays of a committed shard whose pixels' file is gone, which any Zarr reader would show as fill values.
+
+    Of shards that promise nothing about it (`STORES_FILL`), none is said to be missing.
+    """
+    path = shard_path(root, index)
+    if not json.loads((path / "zarr.json").read_text()).get("attributes", {}).get(STORES_FILL):
+        return []
+    arrays = [spec.name for spec in schema.ARRAYS if (path / spec.name / "zarr.json").is_file()]
+    return [name for name in arrays if not any(file.is_file() for file in (path / name / "c").rglob("*"))]
+
+
 def _check_alike(patches: Sequence[Patch]) -> None:
     if not patches:
         raise SchemaError("a shard needs at least one patch")
@@ -111,7 +125,8 @@ def _check_alike(patches: Sequence[Patch]) -> None:
 
 
 def _write_group(path: Path, patches: Sequence[Patch]) -> None:
-    group = zarr.create_group(path, zarr_format=3, attributes={"schema_version": schema.SCHEMA_VERSION})
+    attributes = {"schema_version": schema.SCHEMA_VERSION, STORES_FILL: True}
+    group = zarr.create_group(path, zarr_format=3, attributes=attributes)
     for name in schema.arrays_of(patches[0]):
         _write_array(group, schema.BY_NAME[name], np.stack([schema.arrays_of(patch)[name] for patch in patches]))
     for name, values in _coordinates(patches).items():
@@ -137,6 +152,7 @@ def _write_array(group: zarr.Group, spec: schema.ArraySpec, values: np.ndarray) 
         compressors=[BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle"), Crc32cCodec()],
         dimension_names=("patch", *spec.dims),
         attributes=dict(spec.attributes),
+        config={"write_empty_chunks": True},  # as STORES_FILL promises
     )
     array[...] = values
 

@@ -87,7 +87,7 @@ def test_every_named_extension_is_used_and_every_prefix_is_named():
     collection = collection_of(labelled=True)
     words = json.dumps(collection)
     prefixes = {"sci": "scientific", "cube": "datacube", "classification": "classification", "zarr": "zarr"}
-    prefixes |= {"eo": "eo", "raster": "raster"}
+    prefixes |= {"eo": "eo", "raster": "raster", "table": "table"}
     used = {extension for prefix, extension in prefixes.items() if f'"{prefix}:' in words}
     assert {EXTENSIONS[name] for name in used | {"version"}} == set(collection["stac_extensions"])
 

@@ -151,7 +151,8 @@ def test_items_fit_the_core_and_every_extension_schema(validate_offline, kind: s
 def test_every_named_extension_is_used_and_every_prefix_is_named():
     prefixes = {"proj": "projection", "cube": "datacube"}
     item = item_of(fake_patch(BERLIN, 1))
-    keys = [*item["properties"], *(key for asset in item["assets"].values() for key in asset)]
+    described = [*item["assets"].values(), *item["assets"]["data"]["bands"]]
+    keys = [*item["properties"], *(key for entry in described for key in entry)]
     used = {prefixes.get(key.split(":")[0], key.split(":")[0]) for key in keys if ":" in key} - {"deepsentinel"}
     assert {EXTENSIONS[name] for name in used | {"version"}} == set(item["stac_extensions"])
 

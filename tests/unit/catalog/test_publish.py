@@ -12,11 +12,14 @@ import pytest
 import xarray as xr
 from PIL import Image
 
+from catalog import preview
 from catalog import publish as program
+from catalog.assets import PICTURES
 from catalog.corpus import Corpus
 from catalog.errors import CorpusError, OutputExistsError
 from catalog.fake import fake_patches, write_fake_build
 from catalog.index import read_index
+from catalog.patch import Patch
 from catalog.publish import publish
 from catalog.shard import list_shards, shard_ref, write_shard
 from catalog.stats import BandStatistics, merge_all
@@ -99,15 +102,15 @@ def test_publishing_again_changes_no_byte_and_redraws_nothing(
     def refuse(*_: object) -> None:
         raise AssertionError("a published shard was drawn again")
 
-    monkeypatch.setattr(program.preview, "encode_webp", refuse)
+    monkeypatch.setattr(preview, "draw", refuse)
     publish([build], dest)
     assert contents(dest) == before
 
 
 def test_only_new_shards_are_made_when_a_build_has_grown(dest: Path, build: Path, monkeypatch: pytest.MonkeyPatch):
     drawn = []
-    draw = program.preview.rgb
-    monkeypatch.setattr(program.preview, "rgb", lambda patch: drawn.append(patch.patch_id) or draw(patch))
+    draw = preview.draw
+    monkeypatch.setattr(preview, "draw", lambda patch: drawn.append(patch.patch_id) or draw(patch))
     new = list(fake_patches(7, side_px=32))[5:]
     write_shard(build, 2, new)
     publish([build], dest)
@@ -127,7 +130,7 @@ def test_a_shard_that_was_made_again_gets_new_items_and_loses_the_old(dest: Path
     publish([build], dest)
     items = {path.stem for path in (dest / "labelled/shard-000001").glob("*.json")} - {"catalog", "shard"}
     assert items == {patch.patch_id for patch in new}
-    assert len(list((dest / "labelled/previews/000001").iterdir())) == 6
+    assert len(list((dest / "labelled/previews/000001").iterdir())) == 3 * len(PICTURES)
     assert validate(dest).findings == ()
 
 
@@ -144,14 +147,14 @@ def test_what_a_killed_publishing_left_aside_is_removed(dest: Path, build: Path)
 def test_a_reader_notices_a_collection_that_was_replaced_by_half(dest: Path, build: Path, last: str, monkeypatch):
     Corpus.open(dest / "labelled")
     write_shard(build, 2, list(fake_patches(7, side_px=32))[5:])
-    replace = program._replace
+    replace = program.replace_file
 
-    def die(path: Path, text: str) -> None:
+    def die(path: Path, content: str | bytes) -> None:
         if path.name == "collection.json":
             raise KeyboardInterrupt
-        replace(path, text)
+        replace(path, content)
 
-    monkeypatch.setattr(program, "_replace", die)
+    monkeypatch.setattr(program, "replace_file", die)
     if last == "statistics.json":
         monkeypatch.setattr(program, "write_index", lambda *_: None)
     with pytest.raises(KeyboardInterrupt):
@@ -167,26 +170,29 @@ def test_a_shard_whose_new_items_were_cut_short_is_made_again(dest: Path, build:
     record = (build / "corpus.json").read_text()
     before = contents(dest)
     (build / "corpus.json").write_text(record.replace('"version": "0.1.0"', '"version": "0.2.0"'))
-    rmtree = shutil.rmtree
+    draw, drawn = preview.draw, []
 
-    def cut_short(place: Path, **_: object) -> None:
-        if place.name == "shard-000000":
-            sorted(place.glob("3*.json"))[0].unlink()
+    def cut_short(patch: Patch) -> dict[str, bytes]:
+        if drawn:
             raise KeyboardInterrupt
-        rmtree(place, ignore_errors=True)
+        drawn.append(patch.patch_id)
+        return draw(patch)
 
-    monkeypatch.setattr(program.shutil, "rmtree", cut_short)
+    monkeypatch.setattr(preview, "draw", cut_short)
     with pytest.raises(KeyboardInterrupt):
-        publish([build], dest)
+        publish([build], dest, workers=1)
+    assert contents(dest) != before
     monkeypatch.undo()
     (build / "corpus.json").write_text(record)
     publish([build], dest)
     assert contents(dest) == before
 
 
-def test_the_index_lies_in_the_order_of_shards_and_rows(dest: Path):
+def test_the_index_lies_along_the_z_order_of_the_ground(dest: Path):
     stored = pq.read_table(dest / "labelled/items.parquet", columns=["id"])["id"].to_pylist()
-    assert stored == [patch.patch_id for patch in fake_patches(5, side_px=32)]
+    ids = [patch.patch_id for patch in fake_patches(5, side_px=32)]
+    assert stored == [*ids[1::2], *ids[::2]]  # 31UFS lies west of 33UUU
+    assert read_index(dest / "labelled/items.parquet", ["id"])["id"].to_pylist() == ids
 
 
 def test_shards_are_linked_not_copied(dest: Path, build: Path):
