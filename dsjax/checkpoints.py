@@ -1,15 +1,19 @@
-"""Run folders: settings, corpus, metrics, checkpoints that resume exactly, and encoders loaded back from them."""
+"""Checkpoints that resume exactly, on any number of devices, and encoders loaded back from them.
+
+One checkpoint holds the state, and beside it as JSON the loader's position, checksums of every array, and the settings,
+corpus and code it comes from. Reading is done by each process for itself, whole arrays on the host, checked before they
+are put on devices: what wrote them does not matter.
+"""
 
 import dataclasses
-import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,193 +21,206 @@ import orbax.checkpoint as ocp
 from flax import nnx
 from jax.experimental import multihost_utils
 
-from catalog.corpus import Corpus
-from catalog.errors import OutputExistsError
 from dsjax import config as cfg
+from dsjax.checksums import measure
 from dsjax.config import Pretrain
 from dsjax.data import Normalisation
 from dsjax.errors import CheckpointError, DivergedError
 from dsjax.methods.simclr import SimCLR
 from dsjax.models.resnet import ResNet
+from dsjax.runs import CorpusRecord, code_versions, note, read_config, read_corpus
 from dsjax.state import TrainState, split_model
 
 _log = logging.getLogger(__name__)
-_Record = TypeVar("_Record")
+
+_SPARE_BYTES = 2**20  # beside the arrays: metadata, settings
+_OLDER = "%s was saved without checksums by an older version: loaded unchecked"
 
 
-@dataclass(frozen=True)
-class CorpusRecord:
-    """Which corpus a model was trained on, and how its bands were normalised."""
+class Checkpoints:
+    """The checkpoints of a run that trains; leave its `with` block to have the last one on disk."""
 
-    href: str
-    version: str
-    fingerprint: str
-    patches: int
-    """Patches trained on."""
-    normalisation: Normalisation
+    def __init__(self, manager: ocp.CheckpointManager, config: Pretrain, corpus: CorpusRecord) -> None:
+        self._manager, self._run = manager, config.out
+        self._origin = {
+            "config": cfg.to_dict(config), "corpus": dataclasses.asdict(corpus), "code": code_versions(),
+        }  # fmt: skip
 
-    @classmethod
-    def of(cls, corpus: Corpus) -> "CorpusRecord":
-        """Record of a corpus, or of the selection to train on."""
-        normalisation = Normalisation.of(corpus.statistics)
-        return cls(corpus.href, corpus.version, corpus.fingerprint, len(corpus), normalisation)
+    def save(self, state: TrainState, loader_state: Any, loss: float | None = None) -> None:
+        """Copy state and loader position, and write them while training goes on; a step that is there is left alone.
 
-    @classmethod
-    def from_json(cls, text: str) -> "CorpusRecord":
-        """Read what `run_folder` wrote."""
-        raw = json.loads(text)
-        return cls(**raw | {"normalisation": Normalisation(**raw["normalisation"])})
+        Args:
+            loss: ranks this checkpoint among those to keep as best; None where it does not compare.
 
-
-def open_run(config: Pretrain, corpus: Corpus) -> CorpusRecord:
-    """Make the run folder (the first process does), or check that the one to resume is of the same settings and corpus.
-
-    Raises:
-        OutputExistsError: the folder holds a run and neither resume nor overwrite was asked for.
-        CheckpointError: there is no run to resume, or settings or corpus have changed.
-    """
-    record = CorpusRecord.of(corpus)
-    if config.resume:
-        _check_resumable(config, record)
-        return record
-    if jax.process_index() == 0:
-        _make_room(config)
-        (config.out / "config.json").write_text(json.dumps(cfg.to_dict(config), indent=1))
-        (config.out / "corpus.json").write_text(json.dumps(dataclasses.asdict(record), indent=1))
-    multihost_utils.sync_global_devices("the run folder is made")  # does nothing where there is one process
-    return record
-
-
-def _make_room(config: Pretrain) -> None:
-    if config.out.is_file():
-        raise OutputExistsError(f"{config.out} is a file; choose another --out")
-    if config.out.is_dir() and any(config.out.iterdir()):
-        if not (config.out / "config.json").is_file():
-            raise OutputExistsError(f"{config.out} is not empty and holds no run; choose another --out")
-        if not config.overwrite:
-            raise OutputExistsError(
-                f"{config.out} is not empty; add --resume to go on with the run there, --overwrite to delete it, "
-                "or choose another --out"
+        Raises:
+            DivergedError: the state holds numbers that are not finite; nothing is written.
+            CheckpointError: there is no room for it, or the one before could not be written.
+        """
+        step = int(jax.device_get(state.step))
+        if self._manager.latest_step() == step:
+            return
+        measured = measure(state._asdict())
+        if bad := [path for path, found in measured.items() if not found.finite]:
+            raise DivergedError(
+                f"the state after step {step} is not finite ({bad[0]} and {len(bad) - 1} more arrays) and was not "
+                "saved; resume from the last checkpoint with a lower optimiser.learning_rate or in float32"
             )
-        shutil.rmtree(config.out)
-    config.out.mkdir(parents=True, exist_ok=True)
+        sums = {path: found.checksum for path, found in measured.items()}
+        beside = {"state": loader_state, "checksums": sums} | self._origin
+        arguments = ocp.args.Composite(state=ocp.args.StandardSave(state._asdict()), loader=ocp.args.JsonSave(beside))
+        with _writing(self._run, sum(leaf.nbytes for leaf in jax.tree.leaves(state))):
+            self._manager.save(step, args=arguments, metrics=None if loss is None else {"loss": loss}, force=True)
 
+    def wait(self) -> None:
+        """Until everything is on disk.
 
-def _check_resumable(config: Pretrain, record: CorpusRecord) -> None:
-    saved, before = read_config(config.out), read_corpus(config.out)
-    if changed := cfg.changed_fields(saved, config):
-        listed = "; ".join(f"{name} was {old}, now {new}" for name, (old, new) in changed.items())
-        raise CheckpointError(f"cannot resume {config.out}: {listed}; give the settings of {config.out}/config.json")
-    if (before.fingerprint, before.patches) != (record.fingerprint, record.patches):
-        raise CheckpointError(
-            f"cannot resume {config.out}: it trains on {before.patches} patches of {before.href} with fingerprint "
-            f"{before.fingerprint}, but {record.href} has {record.patches} with {record.fingerprint}; "
-            "resume on the same corpus or start a new run"
-        )
-
-
-def read_config(run: Path) -> Pretrain:
-    """Settings of a run.
-
-    Raises:
-        CheckpointError: the folder is no run, or one of another version.
-    """
-    return _read(run, "config.json", lambda text: cfg.from_dict(json.loads(text)))
-
-
-def read_corpus(run: Path) -> CorpusRecord:
-    """The corpus that a run trains on.
-
-    Raises:
-        CheckpointError: the folder is no run, or one of another version.
-    """
-    return _read(run, "corpus.json", CorpusRecord.from_json)
-
-
-def _read(run: Path, name: str, parse: Callable[[str], _Record]) -> _Record:
-    if not (run / name).is_file():
-        raise CheckpointError(f"{run} is not a run folder: it has no {name}; give the --out of a pre-training run")
-    try:
-        return parse((run / name).read_text())
-    except (ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(
-            f"{run / name} is damaged or of another version ({error!r}); use the version that wrote it, "
-            "or start again with --overwrite"
-        ) from error
+        Raises:
+            CheckpointError: it could not be written.
+        """
+        with _writing(self._run, 0):
+            self._manager.wait_until_finished()
 
 
 @contextmanager
-def checkpoint_manager(run: Path, keep: int) -> Iterator[ocp.CheckpointManager]:
-    """The checkpoints of a run, newest `keep` kept. Writes before it returns: the state may be donated at once."""
-    options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
-    with ocp.CheckpointManager((run / "checkpoints").absolute(), options=options) as manager:
-        yield manager
-
-
-def save(manager: ocp.CheckpointManager, state: TrainState, loader_state: Any) -> None:
-    """Write state and loader position; a step that is already there is left alone.
+def open_checkpoints(config: Pretrain, corpus: CorpusRecord) -> Iterator[Checkpoints]:
+    """The checkpoints of a run: the newest `keep` and the `keep_best` of lowest loss stay.
 
     Raises:
-        DivergedError: the state holds numbers that are not finite; nothing is written.
+        CheckpointError: the last one could not be written.
     """
-    step = int(state.step)
-    if manager.latest_step() == step:
-        return
-    fetched = jax.device_get(state)
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(fetched)):
-        raise DivergedError(
-            f"the state after step {step} is not finite and was not saved; resume from the last checkpoint with a "
-            "lower optimiser.learning_rate or in float32"
+    policies = ocp.checkpoint_managers
+    kept = policies.AnyPreservationPolicy([
+        policies.LatestN(config.keep),
+        policies.BestN(get_metric_fn=_negative_loss, n=config.keep_best, keep_checkpoints_without_metrics=False),
+    ])  # fmt: skip
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=kept, best_fn=_negative_loss, cleanup_tmp_directories=True
+    )
+    with ocp.CheckpointManager(_folder(config.out).absolute(), options=options) as manager:
+        checkpoints = Checkpoints(manager, config, corpus)
+        try:
+            yield checkpoints
+        finally:
+            checkpoints.wait()
+
+
+def _negative_loss(metrics: dict[str, float]) -> float:
+    return -metrics["loss"]
+
+
+@contextmanager
+def _writing(run: Path, nbytes: int) -> Iterator[None]:
+    """Name the run, the room and the cure where a checkpoint cannot be written."""
+    free = shutil.disk_usage(run).free
+    if nbytes and free < nbytes + _SPARE_BYTES:
+        raise CheckpointError(
+            f"no room for a checkpoint of {nbytes / 1e6:.1f} MB in {run}: {free / 1e6:.1f} MB are free; the "
+            "checkpoints that are there are whole: make room and go on with --resume"
         )
-    beside = {"state": loader_state, "weights_sha256": _digest(fetched.params, fetched.stats),
-              "optimiser_sha256": _digest(fetched.opt_state)}  # fmt: skip
-    arguments = ocp.args.Composite(state=ocp.args.StandardSave(state._asdict()), loader=ocp.args.JsonSave(beside))
-    manager.save(step, args=arguments)
+    try:
+        yield
+    except Exception as error:  # of a disk that is full or gone Orbax and its threads raise no narrower type
+        raise CheckpointError(
+            f"a checkpoint in {run} could not be written ({_first_line(error)}); {free / 1e6:.1f} MB are free; the "
+            "checkpoints before it are whole: cure the disk and go on with --resume"
+        ) from error
 
 
-def _digest(*trees: Any) -> str:
-    """SHA-256 over the bytes of all arrays: Orbax would load a flipped bit without a word."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(trees):
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()
+@dataclass(frozen=True)
+class Restored:
+    """What a run goes on from."""
+
+    state: TrainState
+    """Host arrays."""
+    loader_state: Any
+    damaged: tuple[Path, ...]
+    """Newer checkpoints that could not be read, where they lie now."""
 
 
-def restore(manager: ocp.CheckpointManager, like: TrainState) -> tuple[TrainState, Any]:
-    """Newest state, placed as `like` is, and the loader position that belongs to it.
+def restore(run: Path, like: TrainState) -> Restored:
+    """The newest checkpoint that is intact; those that are not are moved aside, with a warning that names each.
 
     Raises:
-        CheckpointError: there is no checkpoint yet, or the newest is damaged.
+        CheckpointError: there is none, or the processes of a run do not see the same.
     """
-    if manager.latest_step() is None:
-        raise CheckpointError(f"{manager.directory} holds no checkpoint to resume; start again with --overwrite")
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like._asdict())
-    restored = _restore_newest(manager, ocp.args.StandardRestore(abstract))
-    state, beside = TrainState(**restored["state"]), restored["loader"]
-    _check_digest(manager, beside.get("weights_sha256"), state.params, state.stats)
-    _check_digest(manager, beside.get("optimiser_sha256"), state.opt_state)
-    return state, beside["state"]
+    steps, faults = _steps(run), []
+    while steps:
+        try:
+            arrays, beside = _read(run, steps[-1], like._asdict())
+            break
+        except CheckpointError as fault:
+            faults.append((steps.pop(), fault))
+    else:
+        listed = "".join(f"; {fault}" for _, fault in faults) or ": there is none"
+        raise CheckpointError(f"{_folder(run)} holds no checkpoint to resume{listed}; start again with --overwrite")
+    _agree(run, steps[-1])
+    moved = tuple(_set_aside(run, step, fault, steps[-1]) for step, fault in faults)
+    if (code := beside.get("code", {})) and code != code_versions():
+        _log.warning("step %d of %s is of other code (%s): going on may not be bit for bit", steps[-1], run, code)
+    return Restored(TrainState(**arrays), beside["state"], moved)
 
 
-def _restore_newest(manager: ocp.CheckpointManager, state: ocp.args.CheckpointArgs) -> Any:
-    arguments = ocp.args.Composite(state=state, loader=ocp.args.JsonRestore())
+def _agree(run: Path, step: int) -> None:
+    if jax.process_count() > 1:
+        seen = np.unique(multihost_utils.process_allgather(np.array(step))).tolist()
+        if len(seen) > 1:
+            raise CheckpointError(f"processes found checkpoints {seen} of {run} intact: do they all see the same disk?")
+
+
+def _set_aside(run: Path, step: int, fault: CheckpointError, used: int) -> Path:
+    """Move a damaged checkpoint out of the way of the one that training will write again."""
+    damaged, number = run / "damaged" / str(step), 1
+    while damaged.exists():
+        number += 1
+        damaged = run / "damaged" / f"{step}-{number}"
+    if jax.process_index() == 0:
+        damaged.parent.mkdir(exist_ok=True)
+        (_folder(run) / str(step)).rename(damaged)
+    _log.warning("CHECKPOINT LOST: %s; it is now %s, and training goes on from step %d", fault, damaged, used)
+    note(run, "checkpoint lost", step=step, reason=str(fault), moved_to=str(damaged), resumed_from=used)
+    multihost_utils.sync_global_devices(f"checkpoint {step} is set aside")
+    return damaged
+
+
+def _read(run: Path, step: int, like: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arrays of a checkpoint, those in `like` alone, on the host and checked; and what lies beside them."""
+    folder = (_folder(run) / str(step)).absolute()
+    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
+    on_host = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), abstract)
+    arguments = ocp.args.PyTreeRestore(abstract, restore_args=on_host, partial_restore=True)
     try:
-        return manager.restore(manager.latest_step(), args=arguments)
+        beside = json.loads((folder / "loader" / "metadata").read_text())
+        arrays = ocp.PyTreeCheckpointHandler().restore(folder / "state", args=arguments)
     except Exception as error:  # of damaged files Orbax raises no narrower type
-        raise CheckpointError(_damage(manager, str(error).partition("\n")[0][:200])) from error
+        raise CheckpointError(f"checkpoint {folder} is damaged, or of another model ({_first_line(error)})") from error
+    _check(folder, arrays, like, beside.get("checksums"))
+    return arrays, beside
 
 
-def _check_digest(manager: ocp.CheckpointManager, stated: str | None, *trees: Any) -> None:
+def _check(folder: Path, arrays: dict[str, Any], like: dict[str, Any], stated: dict[str, str] | None) -> None:
+    shapes = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arrays)]
+    if shapes != [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(like)]:
+        raise CheckpointError(f"checkpoint {folder} is of another model: its arrays have other shapes")
     if stated is None:
-        _log.warning("%s was saved without checksums by an older version: loaded unchecked", manager.directory)
-    elif _digest(*jax.device_get(trees)) != stated:
-        raise CheckpointError(_damage(manager, "the arrays are not those that were saved"))
+        _log.warning(_OLDER, folder)
+        return
+    changed = [path for path, found in measure(arrays).items() if stated.get(path) != found.checksum]
+    if changed:
+        raise CheckpointError(
+            f"checkpoint {folder} is damaged: {changed[0]} and {len(changed) - 1} more arrays are not what was saved"
+        )
 
 
-def _damage(manager: ocp.CheckpointManager, reason: str) -> str:
-    *earlier, step = sorted(manager.all_steps())
-    cure = f"remove it to go back to step {earlier[-1]}" if earlier else "it is the only one: train again"
-    return f"checkpoint {manager.directory / str(step)} is damaged, or of another model ({reason}); {cure}"
+def _folder(run: Path) -> Path:
+    return run / "checkpoints"
+
+
+def _steps(run: Path) -> list[int]:
+    return sorted(ocp.utils.checkpoint_steps(_folder(run))) if _folder(run).is_dir() else []
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200] or type(error).__name__
 
 
 class TrainedEncoder(NamedTuple):
@@ -215,30 +232,25 @@ class TrainedEncoder(NamedTuple):
 
 
 def load_encoder(run: Path) -> TrainedEncoder:
-    """The encoder of the newest checkpoint of a run.
+    """The encoder of the newest checkpoint of a run: its running mean where it keeps one.
 
     Raises:
         CheckpointError: the folder is no run, holds no checkpoint, or a damaged one.
     """
     config = read_config(run)
     graphdef, params, stats = split_model(nnx.eval_shape(lambda: SimCLR(config, rngs=nnx.Rngs(config.seed))))
-    with checkpoint_manager(run, config.keep) as manager:
-        saved_params, saved_stats = _restore_weights(manager, params, stats)
-    model = nnx.merge(graphdef, saved_params, saved_stats)
+    weights = {"params": params, "stats": stats}
+    saved = _read_weights(run, weights if config.optimiser.ema is None else {"ema": weights})
+    model = nnx.merge(graphdef, *(jax.tree.map(jax.numpy.asarray, saved[name]) for name in ("params", "stats")))
     return TrainedEncoder(model.encoder, read_corpus(run).normalisation, config)
 
 
-def _restore_weights(manager: ocp.CheckpointManager, params: Any, stats: Any) -> tuple[Any, Any]:
-    if manager.latest_step() is None:
-        raise CheckpointError(f"{manager.directory} holds no checkpoint; train the run first")
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    abstract = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), {"params": params, "stats": stats}
-    )
-    weights = ocp.args.PyTreeRestore(
-        abstract, restore_args=ocp.checkpoint_utils.construct_restore_args(abstract), partial_restore=True
-    )
-    restored = _restore_newest(manager, weights)
-    saved = restored["state"]["params"], restored["state"]["stats"]
-    _check_digest(manager, restored["loader"].get("weights_sha256"), *saved)
-    return saved
+def _read_weights(run: Path, like: dict[str, Any]) -> dict[str, Any]:
+    if not (steps := _steps(run)):
+        raise CheckpointError(f"{_folder(run)} holds no checkpoint; train the run first")
+    try:
+        saved, _ = _read(run, steps[-1], like)
+    except CheckpointError as fault:
+        cure = f"resume the run to go back to step {steps[-2]}" if len(steps) > 1 else "it is the only one: train again"
+        raise CheckpointError(f"{fault}; {cure}") from fault
+    return saved.get("ema", saved)

@@ -12,6 +12,8 @@ from dsjax.errors import ConfigError
 
 EncoderName = Literal["resnet10", "resnet18", "resnet50"]
 Dtype = Literal["float32", "bfloat16"]
+OptimiserName = Literal["adamw", "lars"]
+ScheduleName = Literal["cosine", "linear", "constant"]
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,45 @@ class SimCLRConfig:
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """AdamW with linear warm-up and cosine decay to zero."""
+    """How gradients move parameters."""
 
+    name: OptimiserName = "adamw"
+    """lars (You et al. 2017) for batches of several thousand patches, with a learning rate of 0.3 a 256 patches."""
     learning_rate: float = 1e-3
     """At the end of the warm-up."""
-    weight_decay: float = 1e-2
-    """On kernels; biases, scales and tokens have none."""
+    schedule: ScheduleName = "cosine"
+    """After the linear warm-up: down to zero at the last step along a cosine or a line, or constant."""
     warmup: float = 0.1
     """Share of all steps."""
+    weight_decay: float = 1e-2
+    """On kernels; biases, scales and tokens have none."""
+    momentum: float = 0.9
+    """Of lars alone."""
+    clip_norm: float | None = None
+    """Gradients longer than this, all parameters together, are shortened to it."""
+    ema: float | None = None
+    """Decay a step of a running mean of all weights, such as 0.999; the encoder is then loaded from that mean."""
+
+    def check(self) -> None:
+        """Raise ConfigError where a number makes no sense."""
+        if not 0 <= self.warmup < 1:
+            raise ConfigError(f"optimiser.warmup is {self.warmup:g}; it is a share of all steps: 0 to below 1")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise ConfigError(f"optimiser.clip_norm is {self.clip_norm:g}; take a length above 0, or None")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ConfigError(f"optimiser.ema is {self.ema:g}; take a decay between 0 and 1, or None")
+
+
+@dataclass(frozen=True)
+class HostsConfig:
+    """Where the processes of a run find each other. SLURM, Open MPI, GKE and TPU pods say so themselves."""
+
+    coordinator: str | None = None
+    """Host and port of the first process, such as 10.0.0.1:8476."""
+    processes: int | None = None
+    """How many there are."""
+    process: int | None = None
+    """Which of them this one is, from 0."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +132,9 @@ class Pretrain:
     steps: int = 1000
     batch_size: int = 64
     """Patches a step, over all devices."""
+    accumulate: int = 1
+    """Parts a batch goes through the encoder in, one after the other, to save memory. The loss still contrasts the
+    whole batch; only batch statistics are those of a part."""
     crop_px: int = 64
     """Side of a view, 10 m pixels; a multiple of 32."""
     hold_out: tuple[str, ...] = ("val", "test", "none")
@@ -115,6 +151,8 @@ class Pretrain:
     """Steps between checkpoints; one more is written at the end or when interrupted."""
     keep: int = 2
     """Newest checkpoints to keep."""
+    keep_best: int = 0
+    """Checkpoints of the lowest loss to keep besides; they count once the augmentation has grown."""
     stop_at_step: int | None = None
     """End early, as an interruption would; --resume goes on from there."""
     reader_threads: int = 2
@@ -123,9 +161,22 @@ class Pretrain:
     overwrite: bool = False
     """Delete the run in `out` first."""
     multihost: bool = False
-    """Call jax.distributed.initialize() first; start the same command on every host."""
+    """One run of several processes: start the same command on every host."""
+    hosts: HostsConfig = HostsConfig()
+    shard_parameters: bool = False
+    """Split parameters and optimiser state over the devices too, where they do not fit one."""
+    profile: bool = False
+    """Record a trace of five steps in the run folder, for Perfetto or XProf."""
+    tensorboard: bool = False
+    """Write metrics as TensorBoard events too."""
     compilation_cache: Path | None = field(default_factory=lambda: Path("~/.cache/deepsentinel/jax").expanduser())
     """Where compiled programs are kept between runs; None for nowhere."""
+
+    @property
+    def augmented_from_step(self) -> int:
+        """The step from which the augmentation no longer grows: losses before it compare with none after."""
+        ramps = (self.augment.shift_px, self.augment.band_dropout, self.augment.sensor_dropout)
+        return round(max(ramp.end for ramp in ramps) * self.steps)
 
     @property
     def window_px(self) -> int:
@@ -134,15 +185,13 @@ class Pretrain:
 
     def check(self) -> None:
         """Raise ConfigError where settings do not fit each other."""
-        for name in ("steps", "crop_px", "log_every", "checkpoint_every", "keep"):
+        for name in ("steps", "crop_px", "log_every", "checkpoint_every", "keep", "accumulate"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; take 1 or more")
-        if self.seed < 0:
-            raise ConfigError(f"seed is {self.seed}; take 0 or more")
-        if not 0 <= self.optimiser.warmup < 1:
-            raise ConfigError(
-                f"optimiser.warmup is {self.optimiser.warmup:g}; it is a share of all steps: 0 to below 1"
-            )
+        for name in ("seed", "keep_best"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; take 0 or more")
+        self.optimiser.check()
         if self.method.temperature <= 0:
             raise ConfigError(f"method.temperature is {self.method.temperature:g}; take a number above 0, such as 0.2")
         if self.crop_px % 32:
@@ -153,13 +202,19 @@ class Pretrain:
             )
         if self.batch_size < 2:
             raise ConfigError(f"batch_size is {self.batch_size}; contrast needs at least 2 patches")
+        if self.batch_size % self.accumulate:
+            raise ConfigError(
+                f"batch_size {self.batch_size} cannot be cut into accumulate={self.accumulate} equal parts"
+            )
+        if self.hosts != HostsConfig() and not self.multihost:
+            raise ConfigError("hosts are given for a run of one process; add --multihost")
 
 
 # These may change when a run is resumed: they do not touch a single parameter.
 FREE_FIELDS = frozenset(
     {
-        "corpus", "out", "log_every", "checkpoint_every", "keep", "stop_at_step", "reader_threads", "resume",
-        "overwrite", "multihost", "compilation_cache",
+        "corpus", "out", "log_every", "checkpoint_every", "keep", "keep_best", "stop_at_step", "reader_threads",
+        "resume", "overwrite", "multihost", "hosts", "shard_parameters", "profile", "tensorboard", "compilation_cache",
     }
 )  # fmt: skip
 
@@ -247,6 +302,7 @@ def from_dict(raw: dict[str, Any]) -> Pretrain:
         "augment": AugmentConfig(**augment),
         "method": SimCLRConfig(**raw["method"]),
         "optimiser": OptimiserConfig(**raw["optimiser"]),
+        "hosts": HostsConfig(**raw.get("hosts", {})),
         "compilation_cache": None if cache is None else Path(cache),
     }
     return Pretrain(**raw | typed)

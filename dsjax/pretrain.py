@@ -4,9 +4,8 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tyro
 
@@ -15,12 +14,14 @@ from dsjax.config import PRESETS, Pretrain
 from dsjax.program import start_logging, use_compilation_cache
 
 if TYPE_CHECKING:
-    from jax.sharding import Sharding
-
     from catalog.corpus import Corpus
+    from dsjax.checkpoints import Checkpoints
     from dsjax.data import Normalisation
-    from dsjax.loop import TrainStep
+    from dsjax.feed import DeviceFeed
+    from dsjax.mesh import Placement
     from dsjax.state import TrainState
+    from dsjax.step import TrainStep
+    from dsjax.stop import StopRequest
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +36,15 @@ class RunSummary:
     """The signal that ended it early."""
 
 
+class Start(NamedTuple):
+    """What a run begins with."""
+
+    state: "TrainState"
+    train_step: "TrainStep"
+    placed: Any
+    """Sharding of every array of the state."""
+
+
 def run(config: Pretrain) -> RunSummary:
     """Train until the last step or a signal; the run folder can then be resumed or evaluated.
 
@@ -44,40 +54,80 @@ def run(config: Pretrain) -> RunSummary:
     import jax
 
     from catalog.corpus import Corpus
-    from dsjax import checkpoints
+    from dsjax.checkpoints import open_checkpoints
     from dsjax.contract import check_pixels
-    from dsjax.data import to_devices, training_batches
-    from dsjax.loop import stop_on_signals, train
-    from dsjax.mesh import place
-    from dsjax.recorder import Recorder
+    from dsjax.data import training_batches
+    from dsjax.feed import DeviceFeed
+    from dsjax.mesh import join_hosts, place
+    from dsjax.runs import code_versions, note, open_run
+    from dsjax.stop import stop_on_signals
 
     config.check()
     if config.multihost:
-        jax.distributed.initialize()
+        join_hosts(config.hosts)
     use_compilation_cache(config.compilation_cache)
     corpus = training_rows(Corpus.open(config.corpus), config.hold_out)
     check_pixels(corpus)
-    placement = place(config.batch_size)
+    placement = place(config.batch_size, config.accumulate)
     loader = training_batches(corpus, config.batch_size, config.window_px, config.seed, config.reader_threads)
-    record = checkpoints.open_run(config, corpus)
-    state, train_step = build(config, record.normalisation, placement.replicated)
-    with checkpoints.checkpoint_manager(config.out, config.keep) as manager, stop_on_signals() as stop:
-        if config.resume:
-            state, loader_state = checkpoints.restore(manager, state)
-            loader.set_state(loader_state)
+    record = open_run(config, corpus)
+    start = build(config, record.normalisation, placement)
+    if config.resume:
+        start = go_on(config.out, start, loader)
+    note(config.out, "resumed" if config.resume else "started", step=int(jax.device_get(start.state.step)),
+         devices=jax.device_count(), processes=jax.process_count(), code=code_versions())  # fmt: skip
+    with (
+        stop_on_signals() as stop,
+        open_checkpoints(config, record) as checkpoints,
+        DeviceFeed(loader, placement.batch) as feed,
+    ):
+        state = follow(config, corpus, start, feed, checkpoints, stop)
+    step = int(jax.device_get(state.step))
+    note(config.out, "ended", step=step, signal=stop.signum)
+    return RunSummary(config.out, step, stop.signum)
+
+
+def follow(
+    config: Pretrain,
+    corpus: "Corpus",
+    start: Start,
+    feed: "DeviceFeed",
+    checkpoints: "Checkpoints",
+    stop: "StopRequest",
+) -> "TrainState":
+    """Train to the end or to a stop, with everything that watches the steps.
+
+    Raises:
+        DivergedError: with the file that tells which patches were trained on.
+        CollapseError: all patches get the same embedding.
+        CheckpointError: a checkpoint could not be written.
+    """
+    import jax
+
+    from dsjax.data import rows_by_step
+    from dsjax.diverged import dumped_where_diverged
+    from dsjax.loop import train
+    from dsjax.profiling import Profiler
+    from dsjax.recorder import Recorder
+
+    first_step, warmup = int(jax.device_get(start.state.step)), round(config.optimiser.warmup * config.steps)
+    order = rows_by_step(len(corpus), config.batch_size, config.seed)
+    with (
+        Recorder(config.out, first_step, config.steps, warmup, writes=jax.process_index() == 0,
+                 tensorboard=config.tensorboard) as recorder,
+        Profiler(config.out / "profile" if config.profile else None, first_step) as profiler,
+        dumped_where_diverged(config.out, lambda step: corpus.table["id"].take(order[step - 1]).to_pylist()),
+    ):  # fmt: skip
 
         def on_step(step: int, state: "TrainState") -> bool:
-            ended = stop.signum is not None or step in (config.steps, config.stop_at_step)
+            profiler.on_step(step)
+            ended = stop.agreed(step) or step in (config.steps, config.stop_at_step)
             if ended or step % config.checkpoint_every == 0:
-                checkpoints.save(manager, state, loader.get_state())
+                comparable = step >= config.augmented_from_step
+                checkpoints.save(state, feed.get_state(), recorder.latest.get("loss") if comparable else None)
             return ended
 
-        warmup = round(config.optimiser.warmup * config.steps)
-        first = jax.process_index() == 0
-        with Recorder(config.out, int(state.step), config.steps, warmup, writes=first) as recorder:
-            batches = (to_devices(batch, placement.batch) for batch in loader)
-            state = train(state, train_step, batches, config.steps, config.log_every, recorder.record, on_step)
-    return RunSummary(config.out, int(state.step), stop.signum)
+        return train(start.state, start.train_step, feed, config.steps, config.log_every, recorder.record, on_step)
 
 
 def training_rows(corpus: "Corpus", hold_out: tuple[str, ...]) -> "Corpus":
@@ -90,22 +140,35 @@ def training_rows(corpus: "Corpus", hold_out: tuple[str, ...]) -> "Corpus":
     return corpus.select(np.array(rows, np.int64))
 
 
-def build(config: Pretrain, normalisation: "Normalisation", sharding: "Sharding") -> "tuple[TrainState, TrainStep]":
+def build(config: Pretrain, normalisation: "Normalisation", placement: "Placement") -> Start:
     """The state before the first step, on devices, and the compiled step."""
     import jax
     from flax import nnx
 
-    from dsjax.loop import make_optimiser, make_train_step
+    from dsjax.mesh import place_state
     from dsjax.methods import simclr
+    from dsjax.optimiser import make_optimiser
     from dsjax.state import count, init_state, split_model
+    from dsjax.step import Plan, make_train_step
 
     graphdef, params, stats = split_model(simclr.SimCLR(config, rngs=nnx.Rngs(config.seed)))
     tx = make_optimiser(config.optimiser, config.steps)
-    views = partial(simclr.views, config=config, normalisation=normalisation)
-    loss = partial(simclr.loss, temperature=config.method.temperature)
-    train_step = make_train_step(graphdef, tx, views, loss, config.seed, config.steps)
+    state = init_state(params, stats, tx, ema=config.optimiser.ema is not None)
+    placed = place_state(state, placement, sharded=config.shard_parameters)
+    plan = Plan(config.seed, config.steps, config.accumulate, config.optimiser.ema)
+    train_step = make_train_step(graphdef, tx, simclr.method(config, normalisation), plan, placed)
     _log.info("%s of width %g: %.2f million parameters", config.encoder.name, config.encoder.width, count(params) / 1e6)
-    return jax.device_put(init_state(params, stats, tx), sharding), train_step
+    return Start(jax.device_put(state, placed), train_step, placed)
+
+
+def go_on(run: Path, start: Start, loader: Any) -> Start:
+    """The same with the state of the newest intact checkpoint, and the loader where it stood then."""
+    from dsjax.checkpoints import restore
+    from dsjax.mesh import put
+
+    restored = restore(run, start.state)
+    loader.set_state(restored.loader_state)
+    return start._replace(state=put(restored.state, start.placed))
 
 
 def parse(arguments: Sequence[str] | None = None) -> Pretrain:

@@ -1,15 +1,16 @@
-"""What a run tells the world: a line of metrics.jsonl now and then, and a progress bar."""
+"""What a run tells the world: a line of metrics.jsonl now and then, a progress bar, TensorBoard where asked for."""
 
 import json
 import logging
 import sys
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from dsjax.errors import CollapseError
+from dsjax.errors import CollapseError, ConfigError
 
 _log = logging.getLogger(__name__)
 
@@ -24,9 +25,15 @@ class Recorder:
 
     Lines after `first_step` are of steps that an interrupted run did after its last checkpoint: they are dropped,
     because those steps are done again. Of several processes only one `writes`; all watch for collapse.
+
+    Attributes:
+        latest: the metrics last recorded; none before the first line.
     """
 
-    def __init__(self, run: Path, first_step: int, last_step: int, warmup_steps: int, *, writes: bool = True) -> None:
+    def __init__(
+        self, run: Path, first_step: int, last_step: int, warmup_steps: int,
+        *, writes: bool = True, tensorboard: bool = False,
+    ) -> None:  # fmt: skip
         self._path = run / "metrics.jsonl"
         self._warmup_steps = warmup_steps
         self._last_step, self._told_step = last_step, first_step
@@ -40,6 +47,8 @@ class Recorder:
             console=Console(file=sys.stderr), disable=not (writes and sys.stderr.isatty()),
         )  # fmt: skip
         self._task = self._bar.add_task("pre-train", total=last_step, completed=first_step, told="")
+        self._board = _open_board(run, first_step) if tensorboard and writes else None
+        self.latest: dict[str, float] = {}
 
     def __enter__(self) -> "Recorder":
         self._bar.start()
@@ -49,6 +58,8 @@ class Recorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+        if self._board is not None:
+            self._board.close()
 
     def record(self, step: int, metrics: dict[str, float]) -> None:
         """Write one line.
@@ -56,6 +67,7 @@ class Recorder:
         Raises:
             CollapseError: after the warm-up, the projections of different patches are the same.
         """
+        self.latest = metrics
         if self._writes:
             self._tell(step, metrics)
         if step > self._warmup_steps and metrics["projection_spread"] < COLLAPSED_SPREAD:
@@ -68,6 +80,9 @@ class Recorder:
     def _tell(self, step: int, metrics: dict[str, float]) -> None:
         with self._path.open("a") as file:
             file.write(json.dumps({"step": step} | metrics) + "\n")
+        if self._board is not None:
+            for name, value in metrics.items():
+                self._board.add_scalar(name, value, step)
         told = (
             f"loss {metrics['loss']:.3f}, {metrics['steps_per_s']:.2f} steps/s, "
             f"waits for input {metrics['input_wait_share']:.0%}"
@@ -76,6 +91,19 @@ class Recorder:
         if self._bar.disable and (step == self._last_step or (step - self._told_step) * _LOG_LINES >= self._last_step):
             _log.info("step %d of %d: %s", step, self._last_step, told)
             self._told_step = step
+
+
+def _open_board(run: Path, first_step: int) -> Any:
+    """A writer of TensorBoard events that hides those of steps that are done again.
+
+    Raises:
+        ConfigError: tensorboardX is not installed.
+    """
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise ConfigError("--tensorboard needs tensorboardX: pip install 'deepsentinel[tensorboard]'") from error
+    return SummaryWriter(str(run / "tensorboard"), purge_step=first_step + 1)
 
 
 def read_metrics(run: Path) -> list[dict[str, float]]:

@@ -19,6 +19,8 @@ class TrainState(NamedTuple):
     stats: Any
     """Nested dict of batch statistics."""
     opt_state: optax.OptState
+    ema: Any
+    """Running means of `params` and `stats` under these names; empty where the run keeps none."""
 
 
 def split_model(model: nnx.Module) -> tuple[nnx.GraphDef, Any, Any]:
@@ -27,9 +29,10 @@ def split_model(model: nnx.Module) -> tuple[nnx.GraphDef, Any, Any]:
     return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
 
 
-def init_state(params: Any, stats: Any, tx: optax.GradientTransformation) -> TrainState:
+def init_state(params: Any, stats: Any, tx: optax.GradientTransformation, *, ema: bool = False) -> TrainState:
     """State before the first step."""
-    return TrainState(jnp.zeros((), jnp.int32), params, stats, tx.init(params))
+    means = jax.tree.map(jnp.copy, {"params": params, "stats": stats}) if ema else {}
+    return TrainState(jnp.zeros((), jnp.int32), params, stats, tx.init(params), means)
 
 
 def count(params: Any) -> int:

@@ -1,1 +1,1 @@
-"""Self-supervised methods: each module offers `build`, `views` and `loss`."""
+"""Self-supervised methods: each module offers a model and `method`, which the step factory trains it by."""

@@ -1,5 +1,7 @@
 """SimCLR on two sensors: views of one place attract, across sensors too; all other places repel (Chen et al. 2020)."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -11,6 +13,7 @@ from dsjax.data import Batch, Inputs, Normalisation, decode, normalise
 from dsjax.losses import nt_xent, spread
 from dsjax.models.heads import ProjectionHead
 from dsjax.models.resnet import ResNet
+from dsjax.step import Method
 
 
 class SimCLR(nnx.Module):
@@ -51,20 +54,30 @@ def views(
     return first, second
 
 
-def loss(
-    model: SimCLR, pair: tuple[Inputs, Inputs], temperature: float
-) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """NT-Xent of the projections, and how much embeddings and projections are spread (0 is collapse)."""
-    embedding, projection = _project(model, pair)
-    value = nt_xent(projection[:, 0], projection[:, 1], temperature)
-    return value, {"embedding_spread": spread(embedding[:, 0]), "projection_spread": spread(projection[:, 0])}
-
-
-def _project(
+def represent(
     model: SimCLR, pair: tuple[Inputs, Inputs]
 ) -> tuple[Float[Array, "batch 2 dim"], Float[Array, "batch 2 out"]]:
+    """Embeddings and projections of both views of each patch."""
     # The views of a patch stand side by side, so a sharded batch stays where it is and both share batch statistics.
     inputs = jax.tree.map(lambda a, b: jnp.stack([a, b], 1).reshape(-1, *a.shape[1:]), *pair)
     embedding = model.encoder(inputs, train=True).embedding
     projection = model.projector(embedding, train=True)
     return embedding.reshape(-1, 2, embedding.shape[-1]), projection.reshape(-1, 2, projection.shape[-1])
+
+
+def objective(
+    represented: tuple[Float[Array, "batch 2 dim"], Float[Array, "batch 2 out"]], temperature: float
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """NT-Xent of the projections, and how much embeddings and projections are spread (0 is collapse)."""
+    embedding, projection = represented
+    value = nt_xent(projection[:, 0], projection[:, 1], temperature)
+    return value, {"embedding_spread": spread(embedding[:, 0]), "projection_spread": spread(projection[:, 0])}
+
+
+def method(config: Pretrain, normalisation: Normalisation) -> Method:
+    """SimCLR with these settings, as the step factory takes it."""
+    return Method(
+        partial(views, config=config, normalisation=normalisation),
+        represent,
+        partial(objective, temperature=config.method.temperature),
+    )

@@ -10,9 +10,12 @@ from flax import nnx
 
 from dsjax.config import OptimiserConfig
 from dsjax.errors import CollapseError, DivergedError
-from dsjax.loop import make_optimiser, make_train_step, stop_on_signals, train
+from dsjax.loop import train
+from dsjax.optimiser import make_optimiser
 from dsjax.recorder import COLLAPSED_SPREAD, Recorder, read_metrics
 from dsjax.state import init_state, split_model
+from dsjax.step import Method, Plan, make_train_step
+from dsjax.stop import stop_on_signals
 
 
 class Line(nnx.Module):
@@ -30,10 +33,11 @@ def line_step(tx=None, poison_at: int = -1):
     def views(key, progress, batch):
         return jnp.where(jnp.round(progress * 8) == poison_at, jnp.nan, batch)
 
-    def loss(model, x):
-        return jnp.mean((model.kernel[...] * x - x) ** 2), {}
+    def errors(model, x):
+        return (model.kernel[...] * x - x) ** 2
 
-    return init_state(params, stats, tx), make_train_step(graphdef, tx, views, loss, seed=0, steps=8)
+    method = Method(views, errors, lambda e: (jnp.mean(e), {}))
+    return init_state(params, stats, tx), make_train_step(graphdef, tx, method, Plan(seed=0, steps=8))
 
 
 def ones():
@@ -60,12 +64,12 @@ def test_every_step_has_its_own_key_made_from_seed_and_step():
     def views(key, progress, batch):
         return jax.random.normal(key)
 
-    def loss(model, x):
-        return model.kernel[...] * 0.0 + x, {}
+    def passed_on(model, x):
+        return model.kernel[...] * 0.0 + x
 
     graphdef, params, stats = split_model(Line())
     tx = optax.sgd(0.1)
-    step = make_train_step(graphdef, tx, views, loss, seed=5, steps=8)
+    step = make_train_step(graphdef, tx, Method(views, passed_on, lambda x: (x, {})), Plan(seed=5, steps=8))
     state = init_state(params, stats, tx)
     for _ in range(3):
         state, metrics = step(state, jnp.ones(1))

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from catalog.corpus import Corpus
 from catalog.errors import OutputExistsError
-from dsjax import checkpoints, config, pretrain
+from dsjax import checkpoints, config, pretrain, runs
 from dsjax.errors import CheckpointError, ConfigError, DivergedError
 from dsjax.labels import given_splits
 from dsjax.recorder import read_metrics
@@ -69,14 +70,14 @@ def in_another_process(settings: config.Pretrain, mode: str = "plain", devices: 
 @pytest.fixture(scope="module")
 def whole(tiny_settings, tmp_path_factory) -> config.Pretrain:
     """A run that nothing interrupted."""
-    settings = dataclasses.replace(tiny_settings, out=tmp_path_factory.mktemp("whole"))
+    settings = dataclasses.replace(tiny_settings, out=tmp_path_factory.mktemp("whole"), checkpoint_every=4)
     assert pretrain.run(settings) == pretrain.RunSummary(settings.out, 8, None)
     return settings
 
 
 def test_a_run_leaves_settings_corpus_metrics_and_a_checkpoint(whole):
-    assert checkpoints.read_config(whole.out) == whole
-    record = checkpoints.read_corpus(whole.out)
+    assert runs.read_config(whole.out) == whole
+    record = runs.read_corpus(whole.out)
     assert (record.href, record.patches) == (whole.corpus, 48)
     assert [line["step"] for line in read_metrics(whole.out)] == [2, 4, 6, 8]
     assert all(0 <= line["input_wait_share"] <= 1 for line in read_metrics(whole.out))
@@ -123,7 +124,7 @@ def test_a_run_is_not_resumed_on_another_corpus(whole):
     settings = dataclasses.replace(whole, resume=True)
     path = whole.out / "corpus.json"
     text = path.read_text()
-    path.write_text(text.replace(checkpoints.read_corpus(whole.out).fingerprint, "another"))
+    path.write_text(text.replace(runs.read_corpus(whole.out).fingerprint, "another"))
     try:
         with pytest.raises(CheckpointError, match="fingerprint another"):
             pretrain.run(settings)
@@ -148,41 +149,57 @@ LOAD = """
 import dataclasses, sys
 from pathlib import Path
 from catalog.program import reported_errors
-from dsjax import checkpoints, pretrain
+from dsjax.program import start_logging
+from dsjax import checkpoints, pretrain, runs
 run = Path(sys.argv[2])
+start_logging()
 with reported_errors():
     if sys.argv[1] == "load":
         checkpoints.load_encoder(run)
     else:
-        pretrain.run(dataclasses.replace(checkpoints.read_config(run), out=run, resume=True))
+        pretrain.run(dataclasses.replace(runs.read_config(run), out=run, resume=True))
 """
 
 
 @pytest.mark.parametrize("damage", [truncate, flip_bits, Path.unlink])
-def test_a_damaged_checkpoint_is_neither_loaded_nor_resumed_and_the_cure_is_named(whole, tmp_path, damage):
+def test_a_damaged_checkpoint_is_not_loaded_and_a_resumed_run_falls_back_to_the_one_before(whole, tmp_path, damage):
     run = tmp_path / "run"
     shutil.copytree(whole.out, run)
     for path in list((run / "checkpoints/8/state").rglob("ocdbt.process_0/d/*")):
         damage(path)
-    assert re.search(r"checkpoints/8 is damaged.*train again", error_of("load", run))
-    shutil.copytree(run / "checkpoints/8", run / "checkpoints/6")
-    assert re.search(r"checkpoints/8 is damaged.*go back to step 6", error_of("resume", run))
+    assert re.search(r"error: .*checkpoints/8 is damaged.*go back to step 4", outcome("load", run, 2))
+    assert re.search(r"CHECKPOINT LOST: .*checkpoints/8 is damaged.*damaged/8.* step 4", outcome("resume", run, 0))
+    lost = next(event for event in runs.read_events(run) if event["event"] == "checkpoint lost")
+    assert (lost["step"], lost["resumed_from"]) == (8, 4)
+    for one, two in zip(parameters(whole.out), parameters(run), strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
-def error_of(what: str, run: Path) -> str:
+def test_where_every_checkpoint_is_damaged_each_is_named(whole, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole.out, run)
+    for step in (4, 8):
+        (run / f"checkpoints/{step}/loader/metadata").write_text("{")
+    with pytest.raises(CheckpointError, match=r"no checkpoint to resume.*checkpoints/8 is damaged.*checkpoints/4 is"):
+        pretrain.run(dataclasses.replace(whole, out=run, resume=True))
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["4", "8"]
+
+
+def outcome(what: str, run: Path, status: int) -> str:
     command = [sys.executable, "-c", LOAD, what, str(run)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 2, done.stderr
+    assert done.returncode == status, done.stderr
     return done.stderr
 
 
-def test_a_state_that_is_not_finite_is_not_saved(tmp_path):
-    state = TrainState(jnp.array(3), {"kernel": jnp.array([1.0, jnp.nan])}, {}, ())
+def test_a_state_that_is_not_finite_is_not_saved(tiny, tmp_path):
+    record = runs.CorpusRecord.of(Corpus.open(tiny.corpus))
+    state = TrainState(jnp.array(3), {"kernel": jnp.array([1.0, jnp.nan])}, {}, (), {})
     with (
-        checkpoints.checkpoint_manager(tmp_path, 1) as manager,
-        pytest.raises(DivergedError, match=r"after step 3 .* was not saved"),
+        checkpoints.open_checkpoints(dataclasses.replace(tiny, out=tmp_path), record) as opened,
+        pytest.raises(DivergedError, match=r"after step 3 .*kernel.* was not saved"),
     ):
-        checkpoints.save(manager, state, {})
+        opened.save(state, {})
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
