@@ -30,7 +30,7 @@ def report(out: Path, names: Sequence[str], seconds: Mapping[str, float]) -> Pat
         names: its corpora.
         seconds: how long each stage took, by its program; stages done before are missing.
     """
-    corpora = {name: Corpus.open(out / "catalog" / name) for name in names}
+    corpora = {name: Corpus.open(out / "catalog" / name, columns=None) for name in names}
     ledgers = {name: summarise(read_rows(out / name / "ledger")) for name in names}
     metrics = read_metrics(out / "run")
     scores_file = out / "run" / "scores.json"

@@ -50,6 +50,11 @@ _LABEL_LICENCES = [
     },
 ]
 
+MEMBERS = (
+    *(f"deepsentinel:{name}" for name in ("schema_version", "side_px", "arrays", "fingerprint")), "version", "links"
+)  # fmt: skip
+"""What readers need of a collection.json."""
+
 
 @dataclass(frozen=True, slots=True)
 class CorpusRecord:
@@ -172,15 +177,19 @@ def read_collection(folder: Path) -> dict[str, Any]:
     Raises:
         CorpusError: collection.json is missing, damaged, not of this project, or of another schema version.
     """
-    members = [f"deepsentinel:{name}" for name in ("schema_version", "side_px", "arrays", "fingerprint")]
     path = folder / "collection.json"
-    collection = read_document(path, "publish with catalog.publish", (*members, "version", "links"))
+    collection = read_document(path, "publish with catalog.publish", MEMBERS)
+    check_version(str(path), collection)
+    return collection
+
+
+def check_version(where: str, collection: Mapping[str, Any]) -> None:
+    """Raise CorpusError where a collection is of another schema version."""
     if (found := collection["deepsentinel:schema_version"]) != schema.SCHEMA_VERSION:
         raise CorpusError(
-            f"{path} has schema version {found}, this software reads {schema.SCHEMA_VERSION}; "
+            f"{where} has schema version {found}, this software reads {schema.SCHEMA_VERSION}; "
             "install the version that published it, or build and publish again"
         )
-    return collection
 
 
 def link(rel: str, href: str, title: str | None = None, type_: str = "application/json") -> dict[str, str]:

@@ -1,11 +1,12 @@
-"""A published corpus as a sequence of patches: random access by index, whole batches at once.
+"""Published patches as a sequence: random access by index, whole batches at once, from disk or a remote store.
 
 Where a patch lies (shard, row) and what it is (split, place, quality) come from the geoparquet index alone; no JSON
 item is opened. Pixels come from the shards, decoded outside the GIL.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -15,73 +16,148 @@ from numpy.typing import NDArray
 
 from catalog import schema
 from catalog.bands import S2_10M, S2_20M, S2_WAVELENGTH_ORDER
-from catalog.collections import read_collection
-from catalog.documents import read_document
-from catalog.errors import CorpusError
-from catalog.index import indexed_fingerprint, read_index
+from catalog.errors import ChecksumError, CorpusError
 from catalog.patch import Patch
-from catalog.reader import ShardReader
-from catalog.shard import provenance_of, shard_path
-from catalog.stats import BandStatistics
+from catalog.published import Published
+from catalog.shard_cache import ShardCache
+from catalog.stats import BandStatistics, merge_all
+from catalog.subset import read_subset
+
+SPLIT = "deepsentinel:split"
+_KEYS = ("deepsentinel:shard", "deepsentinel:index")
+# What training and evaluation ask of the index; a million patches with every column take half a gigabyte.
+COLUMNS = ("id", SPLIT, "deepsentinel:split_version", "proj:code", "proj:bbox")
 
 
 class Corpus(Sequence[Patch]):
-    """Patches of one published collection, or of a selection of its rows.
+    """Patches of one published collection or of several, or a selection of their rows. Safe to use from many threads.
 
     Attributes:
-        root: the collection's folder.
-        table: one row a patch in index order, as `catalog.index.read_index` gives it.
+        table: one row a patch with the columns asked for, those of `catalog.index.read_index` always.
         side_px: side of every patch at 10 m.
         arrays: names of the pixel arrays that every shard holds.
-        version: version of the collection.
-        fingerprint: changes when any shard of the collection does.
+        weights: for each collection the share of patches that training should draw from it; None draws all alike.
+        collection_of_row: which collection each row is of, in the order they were joined.
     """
 
-    def __init__(self, root: Path, table: pa.Table, collection: Mapping[str, Any]) -> None:
-        self.root = root
+    def __init__(
+        self,
+        published: Sequence[Published],
+        table: pa.Table,
+        collection_of_row: NDArray[np.intp],
+        weights: tuple[float, ...] | None = None,
+    ) -> None:
         self.table = table
-        self._collection = collection
-        self.version: str = collection["version"]
-        self.side_px: int = collection["deepsentinel:side_px"]
-        self.arrays: tuple[str, ...] = tuple(collection["deepsentinel:arrays"])
-        self.fingerprint: str = collection["deepsentinel:fingerprint"]
-        self._shard: NDArray[np.int64] = table["deepsentinel:shard"].to_numpy()
-        self._row: NDArray[np.int64] = table["deepsentinel:index"].to_numpy()
-        self._readers: dict[int, ShardReader] = {}
+        self.side_px = published[0].side_px
+        self.arrays = tuple(name for name in published[0].arrays if all(name in one.arrays for one in published))
+        self.weights = weights
+        self.collection_of_row = collection_of_row
+        self._published = tuple(published)
+        self._shard: NDArray[np.int64] = table[_KEYS[0]].to_numpy()
+        self._row: NDArray[np.int64] = table[_KEYS[1]].to_numpy()
 
     @classmethod
-    def open(cls, href: str | Path) -> "Corpus":
-        """Open a published collection: its folder, or its collection.json.
+    def open(
+        cls, href: str | Path, *, columns: Sequence[str] | None = COLUMNS, cache: ShardCache | None = None
+    ) -> "Corpus":
+        """Open a published collection or a subset of one.
+
+        Args:
+            href: a folder or URL (https, s3, gs, az) that holds a collection.json, or that file; or a subset, a
+                local `.parquet` file that `catalog.search` wrote.
+            columns: of the index to keep in `table`; every one where None.
+            cache: keeps whole shards of a remote collection; without one each patch is a request an array.
 
         Raises:
             CorpusError: nothing is published there, the collection is empty, damaged, or of another schema version.
+            StoreError: the store does not answer.
         """
-        path = Path(href)
-        root = path.parent if path.name == "collection.json" else path
-        if not (root / "collection.json").is_file():
-            raise CorpusError(f"there is no collection.json in {root}; publish a build there with catalog.publish")
-        collection = read_collection(root)
-        table = read_index(root / "items.parquet")
-        _check_agree(root, collection, table.num_rows)
+        if str(href).endswith(".parquet"):
+            return cls._open_subset(Path(href), columns, cache)
+        published = Published(href, cache)
+        table = published.read_index(columns)
         if table.num_rows == 0:
-            raise CorpusError(f"the collection in {root} holds no patches; ingest some and publish again")
-        return cls(root, table, collection)
+            raise CorpusError(f"the collection in {published.href} holds no patches; ingest some and publish again")
+        return cls([published], table, np.zeros(table.num_rows, np.intp))
+
+    @classmethod
+    def _open_subset(cls, path: Path, columns: Sequence[str] | None, cache: ShardCache | None) -> "Corpus":
+        rows, source = read_subset(path)
+        if rows.num_rows == 0:
+            raise CorpusError(f"the subset {path} holds no patches ({source.query}); search for more")
+        whole = cls.open(source.locate(path), columns=None if columns is None else ["id", *columns], cache=cache)
+        wanted = list(zip(rows["shard"].to_pylist(), rows["index"].to_pylist(), strict=True))
+        places = {key: i for i, key in enumerate(zip(whole._shard.tolist(), whole._row.tolist(), strict=True))}
+        if gone := [key for key in wanted if key not in places]:
+            raise CorpusError(
+                f"{path} names row {gone[0][1]} of shard {gone[0][0]}, which {whole.href} lacks; search again"
+            )
+        found = whole.select(np.array([places[key] for key in wanted], np.int64))
+        if found.table["id"].to_pylist() != rows["id"].to_pylist():
+            raise CorpusError(f"{path} names other patches than {whole.href} holds in their places; search again")
+        return found
+
+    @classmethod
+    def join(cls, corpora: Sequence["Corpus"], weights: Sequence[float] | None = None) -> "Corpus":
+        """The patches of several corpora, one after the other.
+
+        Args:
+            corpora: of one side; pixel arrays that not all of them hold are left out.
+            weights: share of each in what training draws, in any unit; by their patches where None.
+
+        Raises:
+            CorpusError: no corpora, patches of different sides, or weights that are none.
+        """
+        if not corpora or len({one.side_px for one in corpora}) > 1:
+            sides = ", ".join(f"{one.href} of {one.side_px} px" for one in corpora)
+            raise CorpusError(f"corpora to join must have one side, found {sides or 'none'}; take others")
+        if weights is not None and (len(weights) != len(corpora) or not all(0 < w < np.inf for w in weights)):
+            raise CorpusError(f"weights {tuple(weights)} of {len(corpora)} corpora: give each a number above 0")
+        names = [name for name in corpora[0].table.column_names if all(name in c.table.column_names for c in corpora)]
+        table = pa.concat_tables([one.table.select(names).replace_schema_metadata() for one in corpora])
+        first = np.cumsum([0, *(len(one._published) for one in corpora)])
+        part = np.concatenate([one.collection_of_row + start for one, start in zip(corpora, first, strict=False)])
+        published = [one for corpus in corpora for one in corpus._published]
+        if weights is not None and len(published) != len(corpora):
+            raise CorpusError("corpora that are joined already cannot be weighted; join all of them at once")
+        return cls(published, table, part, None if weights is None else tuple(weights))
 
     @property
     def href(self) -> str:
-        """Where the collection lies."""
-        return str(self.root)
+        """Where it lies; several places with commas."""
+        return ", ".join(one.href for one in self._published)
 
-    @functools.cached_property
+    @property
+    def version(self) -> str:
+        """Version of the collection; of several with commas."""
+        return ", ".join(one.version for one in self._published)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when any shard of a collection does."""
+        found = [one.fingerprint for one in self._published]
+        return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
+
+    @property
     def statistics(self) -> BandStatistics:
-        """Mean and standard deviation of every band over the whole collection, valid pixels only.
+        """Statistics of every patch whose split occurs among these rows, valid pixels only.
+
+        So a selection of training patches is normalised by training patches alone, and any part of them alike. Where
+        splits are not stated, or were published before statistics knew them, of the whole collection.
 
         Raises:
-            CorpusError: statistics.json is missing or damaged.
+            CorpusError: statistics are damaged.
         """
-        path = self.root / "statistics.json"
-        read_document(path, "publish the build again", ("patches", "bands", "corine", "osm"))
-        return BandStatistics.from_json(path.read_text())
+        return merge_all(self._statistics_of(i) for i in range(len(self._published)))
+
+    def _statistics_of(self, collection: int) -> BandStatistics:
+        published = self._published[collection]
+        if SPLIT not in self.table.column_names:
+            return published.statistics
+        stated = set(self.table[SPLIT].filter(pa.array(self.collection_of_row == collection)).unique().to_pylist())
+        if None in stated or not stated < set(published.by_split):
+            return published.statistics
+        return merge_all(published.by_split[split] for split in sorted(stated))
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -97,31 +173,50 @@ class Corpus(Sequence[Patch]):
         row = range(len(self))[i]
         pixels = {name: values[0] for name, values in self.read([row], self.arrays).items()}
         labels = {name: pixels.pop(name) for name in self.arrays if schema.BY_NAME[name].is_label}
-        provenance = provenance_of(self.root, int(self._shard[row]))[int(self._row[row])]
-        return Patch(provenance, labels=labels, **pixels)
+        published = self._published[self.collection_of_row[row]]
+        return Patch(published.provenance(int(self._shard[row]))[int(self._row[row])], labels=labels, **pixels)
 
     def select(self, rows: NDArray[np.integer[Any]]) -> "Corpus":
-        """The corpus of these rows, in this order. Statistics stay those of the whole collection.
+        """The corpus of these rows, in this order.
 
         Raises:
             CorpusError: an unknown row.
         """
         self._check_rows(rows)
-        return Corpus(self.root, self.table.take(pa.array(rows, pa.int64())), self._collection)
+        table = self.table.take(pa.array(rows, pa.int64()))
+        return Corpus(self._published, table, self.collection_of_row[rows], self.weights)
+
+    @functools.cached_property
+    def shard_of_row(self) -> NDArray[np.intp]:
+        """A number for each row that rows of one shard share, over all collections: 0, 1, 2 and so on."""
+        keys = np.stack([self.collection_of_row, self._shard], axis=1)
+        return np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
 
     def read(self, rows: Sequence[int] | NDArray[np.integer[Any]], names: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Read stored pixels of many patches: for each array name, `(len(rows), *block)`, nothing converted.
 
-        Safe to call from many threads at once.
+        From a remote store the ranges of all patches are asked for at once, those of neighbours as one.
 
         Raises:
             CorpusError: an unknown array or row.
-            ChecksumError: stored bytes are damaged.
+            ChecksumError: stored bytes are damaged; names the patch and its shard.
+            StoreError: the store does not answer.
         """
         if unknown := sorted(set(names) - set(self.arrays)):
             raise CorpusError(f"{self.href} has no array {', '.join(unknown)}; it has {', '.join(self.arrays)}")
         self._check_rows(rows)
-        return {name: self._read_array(name, rows) for name in names}
+        wanted = np.asarray(rows, np.int64)
+        shapes = {name: (schema.BY_NAME[name].shape(self.side_px), schema.BY_NAME[name].dtype) for name in names}
+        batch = {name: np.empty((len(wanted), *shape), dtype) for name, (shape, dtype) in shapes.items()}
+        for collection in np.unique(self.collection_of_row[wanted]).tolist():
+            self._read_collection(collection, wanted, batch)
+        return batch
+
+    def prefetch(self, rows: NDArray[np.integer[Any]]) -> None:
+        """Begin to fetch the shards of these rows into the cache, where there is one."""
+        for collection in np.unique(self.collection_of_row[rows]).tolist():
+            shards = self._shard[rows[self.collection_of_row[rows] == collection]]
+            self._published[collection].prefetch(np.unique(shards).tolist())
 
     def cube(self, i: int) -> NDArray[np.uint16]:
         """All 12 reflectance bands of a patch at 10 m, short to long wavelength: (12, side, side), reflectance x 10000.
@@ -138,24 +233,30 @@ class Corpus(Sequence[Patch]):
         if len(rows) and not 0 <= min(rows) <= max(rows) < len(self):
             raise CorpusError(f"{self.href} has rows 0..{len(self) - 1}; {min(rows)}..{max(rows)} were asked for")
 
-    def _read_array(self, name: str, rows: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[Any]:
-        spec = schema.BY_NAME[name]
-        batch = np.empty((len(rows), *spec.shape(self.side_px)), spec.dtype)
-        for out, row in zip(batch, rows, strict=True):
-            self._reader(int(self._shard[row])).read_into(name, int(self._row[row]), out)
-        return batch
+    def _read_collection(self, collection: int, wanted: NDArray[np.int64], batch: dict[str, NDArray[Any]]) -> None:
+        """Fill what a batch holds of one collection."""
+        published = self._published[collection]
+        mine = np.flatnonzero(self.collection_of_row[wanted] == collection)
+        by_shard: dict[int, list[int]] = {}
+        for place in mine.tolist():
+            by_shard.setdefault(int(self._shard[wanted[place]]), []).append(place)
+        with published.shards(by_shard) as readers:
+            published.map(lambda pair: readers[pair[0]].open(pair[1]), [(s, name) for s in by_shard for name in batch])
+            calls = [
+                functools.partial(self._call, collection, shard, call)
+                for shard, places in by_shard.items()
+                for name, out in batch.items()
+                for call in readers[shard].reads(name, self._row[wanted[places]].tolist(), [out[i] for i in places])
+            ]
+            published.map(lambda call: call(), calls)
 
-    def _reader(self, shard: int) -> ShardReader:
-        # dict.setdefault is atomic: two threads may make a reader, one is kept.
-        return self._readers.get(shard) or self._readers.setdefault(shard, ShardReader(shard_path(self.root, shard)))
-
-
-def _check_agree(root: Path, collection: Mapping[str, Any], rows: int) -> None:
-    """The index, the collection and the statistics are replaced one after the other: are they of one publishing?"""
-    index, statistics = indexed_fingerprint(root / "items.parquet"), root / "statistics.json"
-    counted = read_document(statistics, "publish the build again", ("patches",))["patches"]
-    if index != collection["deepsentinel:fingerprint"] or counted != rows:
-        raise CorpusError(
-            f"{root} is being published, or publishing was interrupted: its index, collection.json and statistics.json "
-            "are not of one state; try again, or publish the build again"
-        )
+    def _call(self, collection: int, shard: int, call: Callable[[], None]) -> None:
+        """Run a read; where it finds damage, say which patch."""
+        try:
+            call()
+        except ChecksumError as error:
+            if error.row is None:
+                raise
+            hit = (self.collection_of_row == collection) & (self._shard == shard) & (self._row == error.row)
+            patch_id = self.table["id"][int(np.flatnonzero(hit)[0])] if "id" in self.table.column_names else "?"
+            raise ChecksumError(f"patch {patch_id}: {error}", error.row) from error

@@ -18,7 +18,15 @@ class SchemaError(DeepSentinelError):
 
 
 class ChecksumError(SchemaError):
-    """Bytes on disk are not the bytes that were committed."""
+    """Bytes on disk are not the bytes that were committed.
+
+    Attributes:
+        row: of the patch in its shard, where the damage is one patch's.
+    """
+
+    def __init__(self, message: str, row: int | None = None) -> None:
+        super().__init__(message)
+        self.row = row
 
 
 class PhysicsError(DeepSentinelError):
@@ -31,3 +39,7 @@ class CorpusError(DeepSentinelError):
 
 class OutputExistsError(DeepSentinelError):
     """The place to write to already holds something."""
+
+
+class StoreError(DeepSentinelError):
+    """A remote store that does not answer, or not as it should."""

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -62,15 +62,30 @@ def read_index(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """
     if not path.is_file():
         raise CorpusError(f"there is no index {path}; publish the build with catalog.publish")
+    return read_open_index(path, str(path), columns)
+
+
+def read_open_index(source: Path | BinaryIO, where: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The same from a file that is there, or from one opened on a remote store.
+
+    Args:
+        where: its address, for errors.
+
+    Raises:
+        CorpusError: it is damaged or no index of a corpus.
+    """
     wanted = ["id", "geometry", *PROPERTIES] if columns is None else list(columns)
     keys = ["deepsentinel:shard", "deepsentinel:index"]
     try:
-        absent = set(PROPERTIES) - {*pq.read_schema(path).names, *keys}
-        asked = [name for name in dict.fromkeys([*wanted, *keys, "bbox"]) if name not in absent]
-        table = pq.read_table(path, columns=asked)
+        with pq.ParquetFile(source, pre_buffer=True) as file:  # neighbouring columns in one request
+            absent = set(PROPERTIES) - {*file.schema_arrow.names, *keys}
+            asked = [name for name in dict.fromkeys([*wanted, *keys, "bbox"]) if name not in absent]
+            if missing := [name for name in asked if name not in file.schema_arrow.names]:
+                raise pa.ArrowInvalid(f"it lacks {', '.join(missing)}")
+            table = file.read(columns=asked)
     except pa.ArrowInvalid as error:
         reason = str(error).partition("\n")[0][:200]
-        raise CorpusError(f"{path} is damaged or of another version ({reason}); publish the build again") from error
+        raise CorpusError(f"{where} is damaged or of another version ({reason}); publish the build again") from error
     for name in [name for name in wanted if name in absent]:  # published before items had it: stated by none
         table = table.append_column(name, pa.nulls(table.num_rows, PROPERTIES[name]))
     edges = table["bbox"].combine_chunks()
@@ -102,7 +117,12 @@ def read_items(path: Path) -> Iterator[dict[str, Any]]:
 
 def indexed_fingerprint(path: Path) -> str | None:
     """Fingerprint of the collection that an index was written for; None where it states none."""
-    stated = json.loads((pq.read_metadata(path).metadata or {}).get(b"stac-geoparquet", b"{}"))
+    return stated_fingerprint(pq.read_metadata(path).metadata)
+
+
+def stated_fingerprint(metadata: Mapping[bytes, bytes] | None) -> str | None:
+    """The same from the metadata of an index, or of a table that was read from one."""
+    stated = json.loads((metadata or {}).get(b"stac-geoparquet", b"{}"))
     found = [collection.get("deepsentinel:fingerprint") for collection in stated.get("collections", {}).values()]
     return found[0] if found else None
 

@@ -25,7 +25,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from catalog import changes, class_table, preview, schema, split_items
+from catalog import changes, class_table, preview, schema, split_items, split_statistics
 from catalog.collections import CorpusRecord, build_collection, build_root
 from catalog.density import density_map
 from catalog.documents import read_document, replace_file
@@ -55,9 +55,9 @@ from catalog.transfer import bring_objects, bring_shard
 class Publish:
     """Publish builds as one self-contained STAC catalog; run it again after more shards were built.
 
-    Examples:
-      publish runs/labelled runs/unlabelled catalog/     both corpora as two collections of one catalog
-      publish runs/labelled catalog/ --verify            also compare the checksum of every shard
+    For example:
+        publish runs/labelled runs/unlabelled catalog      # both corpora as two collections of one catalog
+        publish runs/labelled catalog --verify             # also compare the checksum of every shard
     """
 
     builds: tyro.conf.Positional[tuple[Path, ...]]
@@ -134,6 +134,7 @@ def finish_collection(folder: Path, parts: Mapping[int, PublishedShard], rules: 
         splits=splits, objects=_join_objects(folder, parts), history=history,
     )  # fmt: skip
     replace_file(folder / "statistics.json", statistics.to_json())
+    _write_split_statistics(folder / split_statistics.NAME, fingerprint, parts, stated)
     replace_file(folder / "CHANGELOG.md", changes.changelog(first.record.title, history))
     if labelled:
         replace_file(folder / class_table.NAME, class_table.class_table(statistics))
@@ -147,6 +148,19 @@ def finish_collection(folder: Path, parts: Mapping[int, PublishedShard], rules: 
     replace_file(path, json.dumps(collection, indent=2) + "\n")
     for shard, part in parts.items():
         remove_strays(folder, shard, part.rows)
+
+
+def _write_split_statistics(
+    path: Path, fingerprint: str, parts: Mapping[int, PublishedShard], stated: Sequence[Mapping[str, Any]] | None
+) -> None:
+    """What normalises training; removed where no patch has a split."""
+    if stated is None:
+        path.unlink(missing_ok=True)
+        return
+    splits = [properties.get("deepsentinel:split") for properties in stated]
+    moments = [moments for part in parts.values() for moments in part.moments]
+    found = split_statistics.by_split(zip(splits, moments, strict=True))
+    replace_file(path, split_statistics.to_document(fingerprint, found))
 
 
 def publish_root(dest: Path) -> None:

@@ -2,13 +2,15 @@
 
 The layout of `catalog.shard` is plain Zarr v3, which any Zarr library reads. This reader knows that layout: it
 keeps the shard's chunk index in memory, reads one byte range a patch and array, checks its CRC-32C and decodes
-straight into the caller's batch, outside the GIL. A shard of any other layout is read with zarr-python.
+straight into the caller's batch, outside the GIL. From a remote store, neighbouring patches come in one range. A
+shard of any other layout is read with zarr-python.
 """
 
+import functools
 import json
-import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,11 @@ from numpy.typing import NDArray
 
 from catalog.errors import ChecksumError, CorpusError, SchemaError
 from catalog.shard import open_array
+from catalog.stores import LocalStore, Store
 
 _CRC_BYTES = 4
+# CRC-32C of any bytes followed by their own: the residue of CRC-32/ISCSI in Cook's catalogue of CRCs, inverted.
+_RESIDUE = ~0xB798B438 & 0xFFFFFFFF
 _EMPTY = np.uint64(2**64 - 1)  # Zarr v3 sharding: offset and length of a chunk that holds only the fill value
 _INDEX_CODECS = ["bytes", "crc32c"]
 _CHUNK_CODECS = ["bytes", "blosc", "crc32c"]
@@ -28,15 +33,20 @@ _METADATA = ("shape", "data_type", "fill_value", "chunk_grid", "chunk_key_encodi
 _KEYS = {"name": "default", "configuration": {"separator": "/"}}
 _NEVER_EMPTY = ("s2_10m", "s2_20m", "s1")  # a shard whose every patch lacks a sensor is never built
 _CURE = "restore the shard from its publisher, or remove it and run the build again"
+_MAX_RANGE_BYTES = 16 << 20  # of one request: bounds what the connections hold together
 
 blosc.use_threads = False  # callers read in threads of their own; blosc's global pool would serialise them
 
 
 class ShardReader:
-    """One shard. Safe to use from many threads; holds chunk indices in memory, and no file open between reads."""
+    """One shard. Safe to use from many threads; holds chunk indices in memory, and no file open between reads.
 
-    def __init__(self, path: Path) -> None:
+    Memory: 16 bytes a patch and array that was read.
+    """
+
+    def __init__(self, path: Path | str, store: Store | None = None) -> None:
         self.path = path
+        self._store = store or LocalStore(Path())
         self._arrays: dict[str, _ArrayReader] = {}
         self._lock = threading.Lock()
 
@@ -46,45 +56,77 @@ class ShardReader:
         Raises:
             CorpusError: the shard has no such array or row.
             ChecksumError: the stored bytes were damaged.
+            StoreError: the store does not answer.
         """
-        self._array(name).read_into(row, out)
+        array = self.open(name)
+        array.check(row, out)
+        array.read_into(row, out)
 
-    def _array(self, name: str) -> "_ArrayReader":
-        with self._lock:
-            if name not in self._arrays:
-                self._arrays[name] = _ArrayReader(self.path, name)
-            return self._arrays[name]
+    def reads(self, name: str, rows: Sequence[int], outs: Sequence[NDArray[Any]]) -> list[Callable[[], None]]:
+        """What to call, in any order and at once, to read a block for each of many rows; opens the array.
+
+        Raises:
+            CorpusError: the shard has no such array or row.
+        """
+        array = self.open(name)
+        for row, out in zip(rows, outs, strict=True):
+            array.check(row, out)
+        if self._store.is_remote:
+            return array.reads_of_ranges(rows, outs)
+        return [functools.partial(array.read_into, row, out) for row, out in zip(rows, outs, strict=True)]
+
+    def open(self, name: str) -> "_ArrayReader":
+        """Read an array's metadata and chunk index, unless they are known."""
+        if name not in self._arrays:
+            opened = _ArrayReader(self._store, str(self.path), name)  # two threads may; one is kept
+            with self._lock:
+                self._arrays.setdefault(name, opened)
+        return self._arrays[name]
+
+
+@dataclass(slots=True)
+class _Range:
+    """Bytes of a shard file that hold the chunks of some rows, one after the other."""
+
+    start: int
+    stop: int
+    chunks: list[tuple[int, int, int, NDArray[Any]]]
+    """Row, first and last byte, and where its block goes."""
 
 
 class _ArrayReader:
-    def __init__(self, path: Path, name: str) -> None:
-        self._name, self.where = name, f"{path}/{name}"
-        meta = _metadata(path / name)
+    def __init__(self, store: Store, path: str, name: str) -> None:
+        self._name, self._store = name, store
+        self.where = f"{path}/{name}" if not store.is_remote else f"{store.href}/{path}/{name}"
+        meta = _metadata(store, path, name)
         self.rows = int(meta["shape"][0])
         self.shape = tuple(meta["shape"][1:])
         self.dtype = np.dtype(meta["data_type"])
         self.fill_value = meta["fill_value"]
-        self._fallback = None if _is_known_layout(meta) else open_array(path, name)
-        self._file = path / name / "c" / "/".join("0" * len(meta["shape"]))
-        self._index = self._read_index() if self._fallback is None else np.empty((0, 2), np.uint64)
+        self._fallback = None if _is_known_layout(meta) else open_array(store.zarr(path), name)
+        self._file = f"{path}/{name}/c/" + "/".join("0" * len(meta["shape"]))
+        self._index = self._read_index() if self._fallback is None else np.empty((0, 2), np.int64)
 
     def _read_index(self) -> NDArray[np.uint64]:
         """Offset and length of every row's chunk: the last bytes of the shard file."""
-        if not self._file.exists():  # every chunk holds only the fill value
+        nbytes = self.rows * 16 + _CRC_BYTES
+        try:
+            index = self._store.read_tail(self._file, nbytes)
+        except FileNotFoundError as error:  # every chunk holds only the fill value
             if self._name in _NEVER_EMPTY:
-                raise ChecksumError(f"{self._file} is missing; {_CURE}")
+                raise ChecksumError(f"{self._file} is missing; {_CURE}") from error
             return np.full((self.rows, 2), _EMPTY)
-        nbytes = self.rows * 16
-        with self._file.open("rb") as stream:
-            start = max(0, self._file.stat().st_size - nbytes - _CRC_BYTES)
-            index = _read_checked(stream.fileno(), start, nbytes, f"the chunk index of {self.where}")
-        return np.frombuffer(index, "<u8").reshape(self.rows, 2)
+        _check(index, nbytes, f"the chunk index of {self.where}")
+        return np.frombuffer(index, "<u8", 2 * self.rows).reshape(self.rows, 2)
 
-    def read_into(self, row: int, out: NDArray[Any]) -> None:
+    def check(self, row: int, out: NDArray[Any]) -> None:
+        """Raise CorpusError unless the row is there and fits the buffer."""
         if not 0 <= row < self.rows:
             raise CorpusError(f"{self.where} has rows 0..{self.rows - 1}; row {row} was asked for")
         if out.shape != self.shape or out.dtype != self.dtype:
             raise CorpusError(f"{self.where} holds {self.dtype} {self.shape}; the buffer is {out.dtype} {out.shape}")
+
+    def read_into(self, row: int, out: NDArray[Any]) -> None:
         if self._fallback is not None:
             out[...] = self._fallback[row]
             return
@@ -92,34 +134,60 @@ class _ArrayReader:
         if offset == _EMPTY:
             out[...] = self.fill_value
             return
-        descriptor = os.open(self._file, os.O_RDONLY)
+        self._decode(row, self._read(int(offset), int(nbytes)), int(nbytes), out)
+
+    def reads_of_ranges(self, rows: Sequence[int], outs: Sequence[NDArray[Any]]) -> list[Callable[[], None]]:
+        """The same for many rows, where chunks that touch are read in one range."""
+        alone = [i for i, row in enumerate(rows) if self._fallback is not None or self._index[row, 0] == _EMPTY]
+        whole = [functools.partial(self.read_into, rows[i], outs[i]) for i in alone]
+        placed = sorted(
+            (int(self._index[rows[i], 0]), int(self._index[rows[i], 1]), i) for i in set(range(len(rows))) - set(alone)
+        )
+        ranges: list[_Range] = []
+        for start, nbytes, i in placed:
+            chunk, stop = (rows[i], start, start + nbytes, outs[i]), start + nbytes
+            if ranges and start <= ranges[-1].stop and stop - ranges[-1].start <= _MAX_RANGE_BYTES:
+                ranges[-1].chunks.append(chunk)
+                ranges[-1].stop = max(stop, ranges[-1].stop)
+            else:
+                ranges.append(_Range(start, stop, [chunk]))
+        return [*whole, *(functools.partial(self._read_range, part) for part in ranges)]
+
+    def _read_range(self, part: _Range) -> None:
+        block = memoryview(self._read(part.start, part.stop - part.start))
+        for row, start, stop, out in part.chunks:
+            chunk = block[start - part.start : stop - part.start]
+            self._decode(row, np.frombuffer(chunk, np.uint8), stop - start, out)
+
+    def _read(self, start: int, nbytes: int) -> bytes:
         try:
-            chunk = _read_checked(descriptor, int(offset), int(nbytes) - _CRC_BYTES, f"row {row} of {self.where}")
-        finally:
-            os.close(descriptor)
-        blosc.decompress(chunk, out)
+            return self._store.read(self._file, start, nbytes)
+        except FileNotFoundError as error:
+            raise ChecksumError(f"{self._file} is missing since it was opened; {_CURE}") from error
+
+    def _decode(self, row: int, chunk: bytes | NDArray[np.uint8], nbytes: int, out: NDArray[Any]) -> None:
+        _check(chunk, nbytes, f"row {row} of {self.where}", row)
+        blosc.decompress(chunk, out)  # a blosc chunk states its length: the checksum after it is not looked at
 
 
-def _read_checked(descriptor: int, offset: int, nbytes: int, what: str) -> bytes:
-    """Read a range that its CRC-32C follows. Two reads, since the checksum's library takes whole bytes objects."""
-    body = os.pread(descriptor, nbytes, offset)
-    crc = os.pread(descriptor, _CRC_BYTES, offset + nbytes)
-    if len(crc) < _CRC_BYTES:  # no bytes at all would have the right checksum, 0
-        raise ChecksumError(f"{what} is damaged (the file is too short); {_CURE}")
-    if google_crc32c.value(body) != int.from_bytes(crc, "little"):
-        raise ChecksumError(f"{what} is damaged (CRC-32C does not match); {_CURE}")
-    return body
+def _check(block: bytes | NDArray[np.uint8], nbytes: int, what: str, row: int | None = None) -> None:
+    """Check bytes that end with their own CRC-32C."""
+    if len(block) < nbytes:
+        raise ChecksumError(f"{what} is damaged (the file is too short); {_CURE}", row)
+    if google_crc32c.value(block) != _RESIDUE:
+        raise ChecksumError(f"{what} is damaged (CRC-32C does not match); {_CURE}", row)
 
 
-def _metadata(path: Path) -> dict[str, Any]:
+def _metadata(store: Store, path: str, name: str) -> dict[str, Any]:
+    where = f"{path}/{name}"
     try:
-        meta: dict[str, Any] = json.loads((path / "zarr.json").read_text())
+        meta: dict[str, Any] = json.loads(store.read_all(f"{where}/zarr.json"))
     except FileNotFoundError as error:
-        raise CorpusError(f"there is no array {path.name!r} in {path.parent}") from error
-    except json.JSONDecodeError as error:
-        raise SchemaError(f"{path}/zarr.json is not JSON ({error}); {_CURE}") from error
-    if missing := [name for name in _METADATA if name not in meta]:
-        raise SchemaError(f"{path}/zarr.json lacks {', '.join(missing)}; {_CURE}")
+        raise CorpusError(f"there is no array {name!r} in {path}") from error
+    except ValueError as error:
+        raise SchemaError(f"{where}/zarr.json is not JSON ({error}); {_CURE}") from error
+    if missing := [member for member in _METADATA if member not in meta]:
+        raise SchemaError(f"{where}/zarr.json lacks {', '.join(missing)}; {_CURE}")
     return meta
 
 

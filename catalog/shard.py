@@ -86,20 +86,28 @@ def shard_ref(root: Path, index: int) -> ShardRef:
 
 def provenance_of(root: Path, index: int) -> list[Provenance]:
     """Where each patch of a shard came from, in row order."""
-    texts = np.asarray(open_array(shard_path(root, index), "provenance")[:])
+    return read_provenance(shard_path(root, index))
+
+
+def read_provenance(place: Any) -> list[Provenance]:
+    """The same of the shard at `place`, a path or a store of zarr-python's."""
+    texts = np.asarray(open_array(place, "provenance")[:])
     return [Provenance.from_json(str(text)) for text in texts]
 
 
-def open_array(path: Path, name: str) -> zarr.Array[Any]:
+def open_array(place: Any, name: str) -> zarr.Array[Any]:
     """Open one array of a shard with zarr-python.
+
+    Args:
+        place: the shard's path, or a store of zarr-python's.
 
     Raises:
         SchemaError: there is no readable Zarr array.
     """
     try:
-        return zarr.open_array(path / name, mode="r", zarr_format=3)
+        return zarr.open_array(place, path=name, mode="r", zarr_format=3)
     except (FileNotFoundError, ValueError, KeyError) as error:
-        raise SchemaError(f"{path}/{name} is not a readable Zarr v3 array ({error}); build it again") from error
+        raise SchemaError(f"{place}/{name} is not a readable Zarr v3 array ({error}); build it again") from error
 
 
 def missing_files(root: Path, index: int) -> list[str]:

@@ -16,16 +16,18 @@ from catalog import preview, split_items
 from catalog.assets import EXTENSIONS, STAC_VERSION, ZARR_TYPE, checksum, describe_file
 from catalog.collections import CorpusRecord, link
 from catalog.documents import replace_file
+from catalog.errors import CorpusError
 from catalog.grid import PatchGrid
 from catalog.items import build_item, picture_href, shard_folder
 from catalog.patches import ShardPatches
 from catalog.shard import ShardRef, shard_path, shard_ref
+from catalog.split_statistics import pack, unpack
 from catalog.splits import classes_of
-from catalog.stats import BandStatistics, merge_all
+from catalog.stats import BandStatistics, Moments, merge_all
 from catalog.summary import Summary
 from catalog.transfer import nbytes_of, newest_ns
 
-ITEMS_VERSION = 2  # raise it when items or pictures change, so that published shards are made again
+ITEMS_VERSION = 3  # raise it when items or pictures change, so that published shards are made again
 _MARK = "shard.json"
 
 
@@ -76,6 +78,8 @@ class PublishedShard:
     summary: Summary
     statistics: BandStatistics
     rows: tuple[Row, ...]
+    moments: tuple[Mapping[str, Moments], ...]
+    """Of the bands of each row; splits are known only when all shards are."""
 
     def to_json(self) -> str:
         """Equal shards give equal bytes."""
@@ -88,6 +92,7 @@ class PublishedShard:
             "summary": self.summary.to_dict(),
             "statistics": json.loads(self.statistics.to_json()),
             "rows": [astuple(row) for row in self.rows],
+            "moments": [pack(moments) for moments in self.moments],
         }
         return json.dumps(fields, separators=(",", ":")) + "\n"
 
@@ -106,8 +111,9 @@ class PublishedShard:
                 Summary.from_dict(raw["summary"]),
                 BandStatistics.from_json(json.dumps(raw["statistics"])),
                 tuple(Row.from_list(*row) for row in raw["rows"]),
+                tuple(unpack(moments) for moments in raw["moments"]),
             )
-        except (ValueError, KeyError, TypeError, IndexError):
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, CorpusError):
             return None
 
 
@@ -150,7 +156,10 @@ def publish_shard(
     publish_patch = functools.partial(_publish_patch, patches, folder, shard, record, known)
     items, statistics, rows = zip(*pool.map(publish_patch, range(len(patches))), strict=True)
     summary = Summary.merge(map(Summary.of, items))
-    found = PublishedShard(record, ref, patches.arrays, objects is not None, summary, merge_all(statistics), rows)
+    moments = tuple(one.bands for one in statistics)
+    found = PublishedShard(
+        record, ref, patches.arrays, objects is not None, summary, merge_all(statistics), rows, moments
+    )
     titles = {item["id"]: item["properties"]["title"] for item in items}
     replace_file(place / "catalog.json", json.dumps(build_subcatalog(shard, ref, record, titles), indent=2) + "\n")
     replace_file(place / _MARK, found.to_json())

@@ -128,9 +128,22 @@ class BandStatistics:
     @classmethod
     def from_json(cls, text: str) -> "BandStatistics":
         """Read what `to_json` wrote."""
-        raw = json.loads(text)
-        moments = {name: Moments(**values) for name, values in raw["bands"].items()}
-        return cls(raw["patches"], moments, {int(code): n for code, n in raw["corine"].items()}, raw["osm"])
+        return cls.from_document(json.loads(text), "the text")
+
+    @classmethod
+    def from_document(cls, raw: Mapping[str, Any], where: str) -> "BandStatistics":
+        """Read the JSON object of `to_json`.
+
+        Raises:
+            CorpusError: it is damaged.
+        """
+        try:
+            moments = {name: Moments(**values) for name, values in raw["bands"].items()}
+            return cls(raw["patches"], moments, {int(code): n for code, n in raw["corine"].items()}, raw["osm"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CorpusError(
+                f"{where} is damaged ({type(error).__name__}: {error}); publish the build again"
+            ) from error
 
 
 def merge_all(parts: Iterable[BandStatistics]) -> BandStatistics:

@@ -302,7 +302,7 @@ def test_publishing_states_splits_that_validate_and_stay(tmp_path: Path):
 def test_a_wrong_split_in_the_index_is_found(tmp_path: Path):
     build = write_fake_build(tmp_path / "build", 4, side_px=32, shard_rows=4)
     publish([build], tmp_path / "public", workers=1)
-    corpus = Corpus.open(tmp_path / "public" / "labelled")
+    corpus = Corpus.open(tmp_path / "public" / "labelled", columns=None)
     table = corpus.table.append_column("s", corpus.table["deepsentinel:split"])
     version = corpus.table["deepsentinel:split_version"][0].as_py()
     assert list(check_splits(table, version)) == []

@@ -1,0 +1,214 @@
+"""Whole shards of remote stores, kept in a local folder of bounded size.
+
+A shard is fetched once, whole, into a folder named by its checksum, and appears there only after that checksum was
+found right; when room is needed, the shards that were not used for longest go. One process uses a cache at a time.
+"""
+
+import contextlib
+import fcntl
+import functools
+import json
+import os
+import shutil
+import threading
+from collections.abc import Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from catalog.errors import ChecksumError, CorpusError
+from catalog.reader import ShardReader
+from catalog.shard import ShardRef, shard_path, shard_ref
+from catalog.stores import Store, read_json
+
+_PART_BYTES = 8 << 20  # of one request
+_PARTS_AT_ONCE = 8  # with the line above, 64 MB in memory while shards are fetched
+_SHARDS_AT_ONCE = 2
+
+
+class ShardCache:
+    """A folder of shards. Safe to use from many threads."""
+
+    def __init__(self, folder: Path, max_bytes: int = 20_000_000_000) -> None:
+        """Take the folder over, with the shards that an earlier process left there.
+
+        Raises:
+            CorpusError: another process uses it.
+        """
+        self.folder, self.max_bytes = folder, max_bytes
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock_file = _lock(folder)
+        for leftover in folder.glob(".fetching-*"):
+            shutil.rmtree(leftover)
+        stored = [path for path in folder.iterdir() if path.is_dir()]
+        self._nbytes = {path.name: _nbytes(path) for path in sorted(stored, key=lambda path: path.stat().st_mtime)}
+        """Of each shard, by checksum, the least recently used first."""
+        self._pins: dict[str, int] = {}
+        self._refs: dict[tuple[str, int], ShardRef] = {}
+        self._readers: dict[str, ShardReader] = {}
+        self._fetching: dict[str, Future[None]] = {}
+        self._lock = threading.Lock()
+        self._shards = ThreadPoolExecutor(_SHARDS_AT_ONCE, thread_name_prefix="shard-cache")
+        self._parts = ThreadPoolExecutor(_PARTS_AT_ONCE, thread_name_prefix="shard-cache-part")
+
+    @contextlib.contextmanager
+    def kept(self, store: Store, shards: Collection[int]) -> Iterator[dict[int, ShardReader]]:
+        """Readers of these shards, fetched if need be; none is removed until the block ends.
+
+        Raises:
+            CorpusError: the cache cannot hold them.
+            StoreError: the store does not answer.
+            ChecksumError: what it sent is not what was published.
+        """
+        refs = {shard: self._ref(store, shard) for shard in sorted(shards)}
+        needed = sum({ref.sha256: ref.nbytes for ref in refs.values()}.values())
+        if needed > self.max_bytes:
+            raise CorpusError(
+                f"one batch needs {len(refs)} shards of {store.href}, {needed / 1e9:.1f} GB; the cache {self.folder} "
+                f"holds {self.max_bytes / 1e9:.1f} GB: raise its size, or read shard by shard"
+            )
+        names = [ref.sha256 for ref in refs.values()]
+        with self._pinned(names):
+            for future in [self._fetch(store, shard, ref) for shard, ref in refs.items()]:
+                future.result()
+            yield {shard: self._reader(shard, ref.sha256) for shard, ref in refs.items()}
+
+    def prefetch(self, store: Store, shards: Collection[int]) -> None:
+        """Begin to fetch shards; what goes wrong is raised when they are asked for."""
+        for shard in sorted(shards):
+            self._shards.submit(self._begin, store, shard)
+
+    def _begin(self, store: Store, shard: int) -> None:
+        self._fetch(store, shard, self._ref(store, shard))
+
+    def _ref(self, store: Store, shard: int) -> ShardRef:
+        """Size and checksum of a shard, as it was published."""
+        key = (store.href, shard)
+        if key not in self._refs:
+            stated = read_json(store, f"shard-{shard:06d}/shard.json", "publish the build again", ("ref",))
+            self._refs[key] = ShardRef(**stated["ref"])
+        return self._refs[key]
+
+    @contextlib.contextmanager
+    def _pinned(self, names: list[str]) -> Iterator[None]:
+        with self._lock:
+            for name in names:
+                self._pins[name] = self._pins.get(name, 0) + 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                for name in names:
+                    self._pins[name] -= 1
+
+    def _reader(self, shard: int, name: str) -> ShardReader:
+        with self._lock:
+            self._nbytes[name] = self._nbytes.pop(name)  # now the last to go
+            if name not in self._readers:
+                self._readers[name] = ShardReader(shard_path(self.folder / name, shard))
+                os.utime(self.folder / name)
+            return self._readers[name]
+
+    def _fetch(self, store: Store, shard: int, ref: ShardRef) -> "Future[None]":
+        """Done at once where the shard is there; otherwise as soon as someone has fetched it."""
+        with self._lock:
+            if ref.sha256 in self._nbytes:
+                return _done()
+            running = self._fetching.get(ref.sha256)
+            if running is None:
+                running = self._fetching[ref.sha256] = self._shards.submit(self._fetch_now, store, shard, ref)
+            return running
+
+    def _fetch_now(self, store: Store, shard: int, ref: ShardRef) -> None:
+        aside = self.folder / f".fetching-{ref.sha256}"
+        try:
+            self._make_room(ref)
+            self._copy(store, shard, aside)
+            found = shard_ref(aside, shard)
+            if (found.sha256, found.nbytes) != (ref.sha256, ref.nbytes):
+                raise ChecksumError(
+                    f"{store.href}/{ref.href} is not what was published: {found.nbytes} bytes with checksum "
+                    f"{found.sha256}, expected {ref.nbytes} with {ref.sha256}; have its publisher restore it"
+                )
+            aside.rename(self.folder / ref.sha256)
+            with self._lock:
+                self._nbytes[ref.sha256] = ref.nbytes
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+            with self._lock:
+                del self._fetching[ref.sha256]
+
+    def _make_room(self, ref: ShardRef) -> None:
+        """Remove shards that nobody reads until one more fits; count what others are fetching."""
+        with self._lock:
+            coming = sum(self._refs_by_name().get(name, 0) for name in self._fetching)
+            for name in [name for name in self._nbytes if not self._pins.get(name)]:
+                if sum(self._nbytes.values()) + coming <= self.max_bytes:
+                    return
+                del self._nbytes[name]
+                self._readers.pop(name, None)
+                shutil.rmtree(self.folder / name)
+            if sum(self._nbytes.values()) + coming > self.max_bytes:
+                raise CorpusError(
+                    f"the cache {self.folder} of {self.max_bytes / 1e9:.1f} GB is full of shards in use, with no room "
+                    f"for one more of {ref.nbytes / 1e9:.1f} GB; raise its size, or read with fewer threads"
+                )
+
+    def _refs_by_name(self) -> dict[str, int]:
+        return {ref.sha256: ref.nbytes for ref in self._refs.values()}
+
+    def _copy(self, store: Store, shard: int, root: Path) -> None:
+        """Copy every file of a shard, large ones in parts."""
+        source, target = shard_path(Path(), shard), shard_path(root, shard)
+        group = json.loads(store.read_all(f"{source}/zarr.json"))
+        members: dict[str, Any] = group["consolidated_metadata"]["metadata"]
+        files = ["zarr.json"]
+        for name, meta in members.items():  # one chunk holds all of an array: `catalog.shard` writes none otherwise
+            files += [f"{name}/zarr.json", f"{name}/c/" + "/".join("0" * len(meta["shape"]))]
+        sizes = list(self._parts.map(lambda path: _size(store, f"{source}/{path}"), files))
+        parts = [
+            (path, start, min(_PART_BYTES, size - start))
+            for path, size in zip(files, sizes, strict=True)
+            for start in range(0, size, _PART_BYTES)
+        ]
+        for path in files:
+            (target / path).parent.mkdir(parents=True, exist_ok=True)
+        copy = functools.partial(_copy_part, store, source, target)
+        for _ in self._parts.map(copy, parts):
+            pass
+
+
+def _size(store: Store, path: str) -> int:
+    try:
+        return store.size(path)
+    except FileNotFoundError:
+        return 0  # an array of nothing but fill values may have no chunk; the checksum tells if it should
+
+
+def _copy_part(store: Store, source: Path, target: Path, part: tuple[str, int, int]) -> None:
+    path, start, nbytes = part
+    descriptor = os.open(target / path, os.O_WRONLY | os.O_CREAT, 0o644)
+    try:
+        os.pwrite(descriptor, store.read(f"{source}/{path}", start, nbytes), start)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(folder: Path) -> Any:
+    file = (folder / ".lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise CorpusError(f"another process uses the cache {folder}; give each process a cache of its own") from error
+    return file
+
+
+def _nbytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def _done() -> "Future[None]":
+    future: Future[None] = Future()
+    future.set_result(None)
+    return future
