@@ -54,7 +54,8 @@ ARRAYS: tuple[ArraySpec, ...] = (
     ArraySpec("scl", _20M, "uint8", SCL_NODATA, {"long_name": "Sentinel-2 scene classification"}),
     ArraySpec(
         "s1", ("pol", *_10M), "int16", bands.S1_NODATA,
-        {"long_name": "gamma0, radiometrically terrain corrected", "units": "dB", "scale_factor": bands.S1_SCALE_DB},
+        {"long_name": "gamma0, radiometrically terrain corrected", "units": "dB", "scale_factor": bands.S1_SCALE_DB,
+         "_FillValue": bands.S1_NODATA},
     ),
     ArraySpec(
         "corine", _10M, "uint8", UNKNOWN_LABEL,
