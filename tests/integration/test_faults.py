@@ -22,6 +22,7 @@ from rasterio.warp import Resampling, calculate_default_transform, reproject
 from catalog.errors import DeepSentinelError
 from catalog.grid import cell_at
 from catalog.mgrs import transformer, utm_epsg
+from catalog.patch import parse_time
 from catalog.shard import list_shards, open_array, provenance_of, shard_path, shard_ref
 from ingest import search
 from ingest.build import Build, run
@@ -45,6 +46,7 @@ CELL_PX, WANTED, SHARD_ROWS = 128, 8, 4  # 16 cells: eight wanted, eight in rese
 
 SAME_BYTES = "the bytes of a build without it"
 SAME_PIXELS = "the pixels of a build without it"
+REFUSED = "an error, before anything is read"
 
 Change = Callable[[Path], None]
 Edit = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -143,6 +145,37 @@ def wrong_projection(item: dict[str, Any]) -> None:
     properties |= {"proj:shape": [width, height], "proj:bbox": [south, west, north, east]}
 
 
+def projection_2(item: dict[str, Any]) -> None:
+    """As STAC's projection extension 2 states the zone."""
+    item["properties"]["proj:code"] = f"EPSG:{item['properties'].pop('proj:epsg')}"
+
+
+def later(days: int) -> Callable[[dict[str, Any]], None]:
+    """Move a scene in time."""
+
+    def change(item: dict[str, Any]) -> None:
+        for name in ("datetime", "start_datetime", "end_datetime"):
+            moved = parse_time(item["properties"][name]) + dt.timedelta(days=days)
+            item["properties"][name] = moved.isoformat()
+
+    return change
+
+
+def horizontal_too(archive: Path) -> None:
+    """A radar scene in HH and HV, nearer in time to the optical one than that in VV and VH."""
+    (path,), (optical,) = items(archive, S1), items(archive, S2)
+    item = json.loads(path.read_text())
+    taken = json.loads(optical.read_text())["properties"]["datetime"]
+    item["properties"] |= {"datetime": taken, "sar:polarizations": ["HH", "HV"]}
+    item["assets"] = {name.replace("v", "h", 1): asset for name, asset in item["assets"].items()}
+    item["id"] = item["id"].replace("1SDV", "1SDH")
+    path.with_name(f"{item['id']}.json").write_text(json.dumps(item))
+
+
+def in_decibels(pixels: np.ndarray, x_m: np.ndarray) -> np.ndarray:
+    return np.where(pixels > 0, 10 * np.log10(np.maximum(pixels, 1e-9)), pixels).astype("f4")
+
+
 def cut_files(archive: Path) -> None:
     for path in archive.glob("blobs/**/*_B03_10m.tif"):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -234,14 +267,14 @@ class Fault:
     """Where the real service shows it."""
     injected: str
     outcome: str
-    """`SAME_BYTES`, `SAME_PIXELS`, or the one reason that the ledger gives for every place that is left out."""
+    """`SAME_BYTES`, `SAME_PIXELS`, `REFUSED`, or the reason that the ledger gives for every place that is left out."""
     change: Change | None = None
     """What is done to a copy of the archive."""
     server: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     page_items: int | None = None
     evidence: str = ""
-    """What the ledger's detail must say."""
+    """What the ledger's detail, or the error, must say."""
 
 
 FAULTS = (
@@ -270,6 +303,16 @@ FAULTS = (
     Fault(
         "short page", "a page may hold fewer items than asked for", "half a page and a link to the rest", SAME_BYTES,
         server={"faults": Faults(short_page_every=1)}, change=second_processing,
+    ),
+    Fault(
+        "search answer cut", "connections break in the body", "every second search answer ends halfway", SAME_BYTES,
+        server={"faults": Faults(search_cut_every=2)},
+    ),
+    Fault(
+        "hole in the snapshot", "only one part of it was there (PC#446)", "no file of Sentinel-2; searches come second",
+        SAME_BYTES,
+        server={"faults": Faults(missing_blobs=("pcstacitems/items/sentinel-2-l2a.parquet/*",))},
+        options={"scenes": ("geoparquet", "search")},
     ),
     Fault(
         "blob storage busy", "503: egress over the account limit (PC#191)", "every fifth blob request answers 503",
@@ -301,6 +344,21 @@ FAULTS = (
         change=edit_items(S1, wrong_projection),
     ),
     Fault(
+        "zone as proj:code", "items of projection extension 2", "proj:code for proj:epsg, both sensors", SAME_BYTES,
+        change=all_of(edit_items(S1, projection_2), edit_items(S2, projection_2)),
+    ),
+    Fault(
+        "no radar in time", "scenes are missing without notice (PC#266, PC#372)", "the radar scene is 5 days later",
+        "no_s1_scene", change=edit_items(S1, later(5)), evidence="days away (limit 3)",
+    ),
+    Fault(
+        "radar in HH and HV", "over the polar seas", "such a scene, nearer in time", SAME_BYTES, change=horizontal_too,
+    ),
+    Fault(
+        "footprint of the whole tile", "on some older items (PC#220)", "the western half is nodata",
+        "low_s2_valid_share", change=edit_images(S2, (*BANDS, "SCL"), only_between(338_560, 1e6)),
+    ),
+    Fault(
         "zero-filled scene", "parts of radar scenes are zeros (PC#493)", "all of VV is 0", "low_s1_valid_share",
         change=edit_images(S1, ("vv",), lambda pixels, _: pixels * 0), evidence="0.0000 of the pixels",
     ),
@@ -310,8 +368,8 @@ FAULTS = (
         change=edit_images(S1, ("vv",), lambda pixels, x_m: np.where(x_m < 336_150, 0, pixels).astype("f4")),
     ),
     Fault(
-        "missing nodata tag", "Sentinel-2 files without it (PC#460)", "no tag in any band", SAME_BYTES,
-        change=edit_images(S2, (*BANDS, "SCL"), unchanged, nodata=None),
+        "missing nodata tag", "Sentinel-2 files without it (PC#460)", "no tag in any band, the western half is nodata",
+        "low_s2_valid_share", change=edit_images(S2, (*BANDS, "SCL"), only_between(338_560, 1e6), nodata=None),
     ),
     Fault(
         "offset of baseline 04.00", "since 2022-01-25 digital numbers are 1000 higher", "baseline 05.10, pixels + 1000",
@@ -323,8 +381,25 @@ FAULTS = (
         evidence="s2-offset-doubled",
     ),
     Fault(
+        "offset unknown", "Earth Search sentinel-2-l2a states a flag that is wrong (earth-search#71)",
+        "items with that flag", REFUSED, evidence="sentinel-2-c1-l2a",
+        change=edit_items(S2, lambda item: item["properties"].update({"earthsearch:boa_offset_applied": True})),
+    ),
+    Fault(
+        "no baseline", "", "items without it", "unknown_baseline", evidence="states no processing baseline",
+        change=edit_items(S2, lambda item: item["properties"].pop("s2:processing_baseline")),
+    ),
+    Fault(
         "offset left in", "", "baseline 02.12, pixels + 1000", "physics",
         change=edit_images(S2, BANDS, raised_by_1000), evidence="s2-offset-missing",
+    ),
+    Fault(
+        "swapped bands", "", "B08 and B04 exchanged", "physics", change=edit_items(S2, swap("B08", "B04")),
+        evidence="s2-near-infrared",
+    ),
+    Fault(
+        "radar in decibels", "", "VV and VH in decibels", "low_s1_valid_share",
+        change=edit_images(S1, ("vv", "vh"), in_decibels),
     ),
     Fault(
         "swapped polarisations", "", "VV and VH exchanged", "physics", change=edit_items(S1, swap("vv", "vh")),
@@ -390,7 +465,8 @@ def test_a_fault_gives_the_right_pixels_or_the_right_reason(
         fault.change(archive)
     if fault.page_items:
         monkeypatch.setattr(search, "PAGE_ITEMS", fault.page_items)
-    with contextlib.suppress(DeepSentinelError):
+    refused = fault.outcome == REFUSED
+    with pytest.raises(DeepSentinelError, match=fault.evidence) if refused else contextlib.suppress(DeepSentinelError):
         build(archive, plan, out, fault.server, **fault.options)
     found = stored(out)
     for patch_id, arrays in found.items():  # whatever happens, nothing wrong is ever stored
@@ -403,13 +479,15 @@ def test_a_fault_gives_the_right_pixels_or_the_right_reason(
     elif fault.outcome == SAME_PIXELS:
         assert len(found) == WANTED
         assert not rows
+    elif refused:
+        assert not found
     else:
         assert {row.reason for row in rows if row.reason != "too_few_candidates"} == {fault.outcome}
         assert all(fault.evidence in row.detail for row in rows if row.reason == fault.outcome)
     assert not [path for path in out.rglob("*") if path.is_file() and b"sig=" in path.read_bytes()]
 
 
-EDGES = {"antimeridian": (179.985, 68.0), "far_north": (-40.0, 82.5)}
+EDGES = {"antimeridian": (179.985, 68.0), "far_north": (-40.0, 82.5), "far_south": (-60.0, -78.5)}
 
 
 @pytest.fixture(scope="module")
@@ -489,6 +567,8 @@ def table() -> str:
 def _gives(fault: Fault) -> str:
     if fault.outcome in (SAME_BYTES, SAME_PIXELS):
         return fault.outcome
+    if fault.outcome == REFUSED:
+        return f"{fault.outcome} ({fault.evidence})"
     return f"ledger: `{fault.outcome}`" + (f" ({fault.evidence})" if fault.evidence else "")
 
 
