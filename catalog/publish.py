@@ -42,6 +42,7 @@ from catalog.shard_items import (
     item_path,
     publish_shard,
     published,
+    read_moments,
     remove_strays,
     write_item,
 )
@@ -134,31 +135,42 @@ def finish_collection(folder: Path, parts: Mapping[int, PublishedShard], rules: 
         splits=splits, objects=_join_objects(folder, parts), history=history,
     )  # fmt: skip
     replace_file(folder / "statistics.json", statistics.to_json())
-    _write_split_statistics(folder / split_statistics.NAME, fingerprint, parts, stated)
+    _write_split_statistics(folder, fingerprint, parts, stated)
     replace_file(folder / "CHANGELOG.md", changes.changelog(first.record.title, history))
     if labelled:
         replace_file(folder / class_table.NAME, class_table.class_table(statistics))
-    rows = [row for part in parts.values() for row in part.rows]
-    lon, lat = [row.lon_deg for row in rows], [row.lat_deg for row in rows]
-    picture = density_map(lon, lat, collection["extent"]["spatial"]["bbox"][0])
-    replace_file(folder / "thumbnail.png", preview.encode_png(picture))
-    places = [(shard, row.patch_id) for shard, part in parts.items() for row in part.rows]
-    order = z_order(lon, lat).tolist()
-    write_index(folder / "items.parquet", _settled_items(folder, places, stated, order), collection)
+    _write_index(folder, parts, stated, collection)
     replace_file(path, json.dumps(collection, indent=2) + "\n")
     for shard, part in parts.items():
         remove_strays(folder, shard, part.rows)
 
 
+def _write_index(
+    folder: Path,
+    parts: Mapping[int, PublishedShard],
+    stated: Sequence[Mapping[str, Any]] | None,
+    collection: Mapping[str, Any],
+) -> None:
+    """Draw the map of the collection, and write its items, splits stated, into one table in z-order."""
+    rows = [(shard, row) for shard, part in parts.items() for row in part.rows]
+    lon, lat = [row.lon_deg for _, row in rows], [row.lat_deg for _, row in rows]
+    picture = density_map(lon, lat, collection["extent"]["spatial"]["bbox"][0])
+    replace_file(folder / "thumbnail.png", preview.encode_png(picture))
+    places = [(shard, row.patch_id) for shard, row in rows]
+    items = _settled_items(folder, places, stated, z_order(lon, lat).tolist())
+    write_index(folder / "items.parquet", items, collection)
+
+
 def _write_split_statistics(
-    path: Path, fingerprint: str, parts: Mapping[int, PublishedShard], stated: Sequence[Mapping[str, Any]] | None
+    folder: Path, fingerprint: str, parts: Mapping[int, PublishedShard], stated: Sequence[Mapping[str, Any]] | None
 ) -> None:
     """What normalises training; removed where no patch has a split."""
+    path = folder / split_statistics.NAME
     if stated is None:
         path.unlink(missing_ok=True)
         return
     splits = [properties.get("deepsentinel:split") for properties in stated]
-    moments = [moments for part in parts.values() for moments in part.moments]
+    moments = (one for shard in parts for one in read_moments(folder, shard))
     found = split_statistics.by_split(zip(splits, moments, strict=True))
     replace_file(path, split_statistics.to_document(fingerprint, found))
 

@@ -6,7 +6,7 @@ published anew meets old files or new ones and no gap. `remove_strays` clears wh
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 from catalog import preview, split_items
 from catalog.assets import EXTENSIONS, STAC_VERSION, ZARR_TYPE, checksum, describe_file
 from catalog.collections import CorpusRecord, link
-from catalog.documents import replace_file
+from catalog.documents import read_document, replace_file
 from catalog.errors import CorpusError
 from catalog.grid import PatchGrid
 from catalog.items import build_item, picture_href, shard_folder
@@ -78,11 +78,13 @@ class PublishedShard:
     summary: Summary
     statistics: BandStatistics
     rows: tuple[Row, ...]
-    moments: tuple[Mapping[str, Moments], ...]
-    """Of the bands of each row; splits are known only when all shards are."""
 
-    def to_json(self) -> str:
-        """Equal shards give equal bytes."""
+    def to_json(self, moments: Iterable[Mapping[str, Moments]]) -> str:
+        """Equal shards give equal bytes.
+
+        Args:
+            moments: of the bands of each row; `read_moments` gives them back.
+        """
         fields = {
             "items_version": ITEMS_VERSION,
             "record": asdict(self.record),
@@ -92,7 +94,7 @@ class PublishedShard:
             "summary": self.summary.to_dict(),
             "statistics": json.loads(self.statistics.to_json()),
             "rows": [astuple(row) for row in self.rows],
-            "moments": [pack(moments) for moments in self.moments],
+            "moments": [pack(one) for one in moments],
         }
         return json.dumps(fields, separators=(",", ":")) + "\n"
 
@@ -111,7 +113,6 @@ class PublishedShard:
                 Summary.from_dict(raw["summary"]),
                 BandStatistics.from_json(json.dumps(raw["statistics"])),
                 tuple(Row.from_list(*row) for row in raw["rows"]),
-                tuple(unpack(moments) for moments in raw["moments"]),
             )
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, CorpusError):
             return None
@@ -148,22 +149,49 @@ def publish_shard(
         objects: the shard's objects, published, if it has any.
     """
     ref, patches = shard_ref(folder, shard), ShardPatches(folder, shard)
-    place = folder / shard_folder(shard)
-    (place / _MARK).unlink(missing_ok=True)  # first: without the mark all is made again
-    place.mkdir(parents=True, exist_ok=True)
-    (folder / "previews" / f"{shard:06d}").mkdir(parents=True, exist_ok=True)
+    make_room(folder, shard)
     known = {} if objects is None else {"objects": describe_file(objects.read_bytes())}
     publish_patch = functools.partial(_publish_patch, patches, folder, shard, record, known)
     items, statistics, rows = zip(*pool.map(publish_patch, range(len(patches))), strict=True)
     summary = Summary.merge(map(Summary.of, items))
-    moments = tuple(one.bands for one in statistics)
-    found = PublishedShard(
-        record, ref, patches.arrays, objects is not None, summary, merge_all(statistics), rows, moments
-    )
-    titles = {item["id"]: item["properties"]["title"] for item in items}
-    replace_file(place / "catalog.json", json.dumps(build_subcatalog(shard, ref, record, titles), indent=2) + "\n")
-    replace_file(place / _MARK, found.to_json())
+    found = PublishedShard(record, ref, patches.arrays, objects is not None, summary, merge_all(statistics), rows)
+    settle_shard(folder, shard, found, items, [one.bands for one in statistics])
     return found
+
+
+def make_room(folder: Path, shard: int) -> None:
+    """Make the folders of a shard's items and pictures; those that stand there are no longer trusted to be whole."""
+    place = folder / shard_folder(shard)
+    (place / _MARK).unlink(missing_ok=True)  # without the mark all is made again
+    place.mkdir(parents=True, exist_ok=True)
+    (folder / "previews" / f"{shard:06d}").mkdir(parents=True, exist_ok=True)
+
+
+def settle_shard(
+    folder: Path,
+    shard: int,
+    found: PublishedShard,
+    items: Sequence[Mapping[str, Any]],
+    moments: Sequence[Mapping[str, Moments]],
+) -> None:
+    """Write the sub-catalog of items that are written, and then the mark that all of the shard is there.
+
+    Args:
+        items: in the order of rows.
+        moments: of the bands of each.
+    """
+    place = folder / shard_folder(shard)
+    titles = {item["id"]: item["properties"]["title"] for item in items}
+    subcatalog = build_subcatalog(shard, found.ref, found.record, titles)
+    replace_file(place / "catalog.json", json.dumps(subcatalog, indent=2) + "\n")
+    replace_file(place / _MARK, found.to_json(moments))
+
+
+def read_moments(folder: Path, shard: int) -> list[Mapping[str, Moments]]:
+    """Moments of the bands of every row of a published shard. Read when wanted: all shards' would fill the memory."""
+    path = folder / shard_folder(shard) / _MARK
+    stated = read_document(path, "remove it and publish again", ("moments",))
+    return [unpack(one) for one in stated["moments"]]
 
 
 def item_path(folder: Path, shard: int, patch_id: str) -> Path:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from catalog.errors import CorpusError
-from catalog.stats import BandStatistics, Moments, merge_all
+from catalog.stats import BandStatistics, Moments
 
 NAME = "split-statistics.json"
 
@@ -17,11 +17,11 @@ def by_split(parts: Iterable[tuple[str | None, Mapping[str, Moments]]]) -> dict[
     Args:
         parts: split and moments of the bands of every patch; a patch without a split counts for none.
     """
-    grouped: dict[str, list[BandStatistics]] = {}
+    found: dict[str, BandStatistics] = {}
     for split, moments in parts:
         if split is not None:
-            grouped.setdefault(split, []).append(BandStatistics(1, moments))
-    return {split: merge_all(grouped[split]) for split in sorted(grouped)}
+            found[split] = found.get(split, BandStatistics()).merge(BandStatistics(1, moments))
+    return dict(sorted(found.items()))
 
 
 def to_document(fingerprint: str, splits: Mapping[str, BandStatistics]) -> str:
