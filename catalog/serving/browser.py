@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -18,7 +17,7 @@ from catalog.errors import CorpusError
 
 PREFIX = "/browser"
 CONFIG = "config.js"
-_CARDS_A_PAGE = 24  # divides into rows of 2, 3 and 4 cards
+_SCRIPT = Path(__file__).parent / "stac_browser" / CONFIG
 
 
 def browser_routes(dist: Path, catalog: str = "../api/") -> list[BaseRoute]:
@@ -44,16 +43,7 @@ def config_script(catalog: str) -> str:
     Args:
         catalog: address of a catalog document or a STAC API, relative to the script.
     """
-    options: dict[str, Any] = {
-        "catalogTitle": "DeepSentinel",
-        "allowExternalAccess": False,  # it shows this catalog, not whatever address a link carries
-        "apiCatalogPriority": "collections",
-        "itemsPerPage": _CARDS_A_PAGE,
-        "searchResultsPerPage": _CARDS_A_PAGE,
-        "socialSharing": [],
-    }
-    address = f"new URL({json.dumps(catalog)}, document.currentScript.src).href"
-    return f"window.STAC_BROWSER_CONFIG = {{...{json.dumps(options)}, catalogUrl: {address}}};\n"
+    return f"const CATALOG = {json.dumps(catalog)};\n{_SCRIPT.read_text()}"
 
 
 def put_browser(dist: Path, published: Path) -> Path:

@@ -23,7 +23,11 @@ NODE_MIN = 18  # Debian 12's; the oldest that STAC Browser 4 builds with
 _MANIFEST = Path(__file__).parent / "stac_browser"
 _PACKAGE = "@radiantearth/stac-browser"
 _SERVICE = "node_modules/@vue/cli-service/bin/vue-cli-service.js"
-_CONFIG_TAG = ('<!-- <script defer="defer" src="/config.js"></script> -->', '<script src="./config.js"></script>')
+# config.js is read when the page opens, and an icon named here spares every visit a request that fails.
+_CONFIG_TAG = (
+    '<!-- <script defer="defer" src="/config.js"></script> -->',
+    '<script src="./config.js"></script>\n    <link rel="icon" href="data:,">',
+)
 # Addresses after # and files beside index.html: any host and folder will do, without rewriting of addresses.
 _SETTINGS: Mapping[str, str] = {
     "NODE_ENV": "production",
@@ -139,8 +143,10 @@ def _unpack(work: Path) -> Path:
     (app / "package.json").write_text(json.dumps(manifest))
     page = app / "public" / "index.html"
     before, after = _CONFIG_TAG
-    if before not in page.read_text():
-        raise BrowserBuildError(f"{_PACKAGE} {version()} has no place for config.js in {page}; use the pinned version")
+    if page.read_text().count(before) != 1:
+        raise BrowserBuildError(
+            f"{_PACKAGE} {version()} has no place for config.js in {page}; build the pinned version"
+        )
     page.write_text(page.read_text().replace(before, after))
     return app
 
