@@ -2,11 +2,12 @@
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any, Literal
 
 from catalog.errors import DeepSentinelError, OutputExistsError
 from catalog.objects import objects_path
-from catalog.patch import Patch, Scene
+from catalog.patch import Patch, Scene, ScenePair
 from catalog.physics import check_physics
 from catalog.shard import write_shard
 from ingest.arrange import Candidate, ShardJob, by_scene
@@ -27,7 +28,7 @@ from ingest.ledger import Row, write_rows
 from ingest.osm import OsmFeatures
 from ingest.osm_objects import write_objects
 from ingest.ratelimit import RateLimit
-from ingest.read import BANDS_AT_ONCE, SceneReader, read_patch
+from ingest.read import BANDS_AT_ONCE, SceneReader, ask_for_patch
 from ingest.sources import source_of
 
 _log = logging.getLogger(__name__)
@@ -36,6 +37,10 @@ LOW_S2_VALID = "low_s2_valid_share"
 LOW_S1_VALID = "low_s1_valid_share"
 CLOUDY_PATCH = "cloudy_patch"
 PHYSICS = "physics"
+
+PATCHES_AHEAD = 2  # on their way while one is computed: enough to keep every thread waiting for the network
+
+ReadAll = Callable[[Iterable[Candidate]], Iterator[tuple[Candidate, Patch | Refused]]]
 
 _COMMITTING = threading.Lock()  # writing changes the process's warning filters, which threads share
 FAILED_BECAUSE = {ReadError: "image_out_of_reach", SourceError: "no_token", PlanError: "too_few_candidates"}
@@ -120,7 +125,7 @@ class Filling:
         access = Access(source_of(self.source), self.patience_s, limit)
         with ExitStack() as stack:
             reader = PatchReader(access, self.labels, self.limits, stack)
-            patches = _first_survivors(job, reader.read, rows)
+            patches = _first_survivors(job, reader.read_all, rows)
         if len(patches) < job.rows:
             raise PlanError(
                 f"shard {job.index} holds {len(patches)} of {job.rows} patches after {len(job.candidates)} candidates "
@@ -138,24 +143,39 @@ class PatchReader:
     def __init__(self, access: Access, labels: LabelSources, limits: Limits, stack: ExitStack) -> None:
         self._access = access
         self._limits = limits
-        self._threads = stack.enter_context(ThreadPoolExecutor(BANDS_AT_ONCE, thread_name_prefix="band"))
+        stack.callback(self._close_all)
+        self._threads = ThreadPoolExecutor(BANDS_AT_ONCE, thread_name_prefix="band")
+        stack.callback(self._threads.shutdown, cancel_futures=True)  # of patches nobody waits for after an error
         self._names = dict(labels.names)
         self._corine = open_corine(labels.corine) if labels.corine else None
         if self._corine is not None:
             stack.push(self._corine)
         self._osm = OsmFeatures(labels.osm_features) if labels.osm_features else None
         self._scenes: dict[str, SceneReader] = {}
-        stack.callback(self._close_all)
 
-    def read(self, candidate: Candidate) -> Patch:
-        """Read one patch.
+    def read_all(self, candidates: Iterable[Candidate]) -> Iterator[tuple[Candidate, Patch | Refused]]:
+        """Each candidate's patch, or why it is not fit for the corpus, in order.
+
+        While one patch is computed the images of the next are on their way, in the same few threads.
 
         Raises:
-            Refused: the patch is not fit for the corpus.
             ReadError: an image cannot be had now.
         """
-        pair = candidate.pair
-        patch = read_patch(pair, self._reader(pair.s2), self._reader(pair.s1), self._threads)
+        waiting = iter(candidates)
+        asked = deque((one, self._ask(one.pair)) for one in itertools.islice(waiting, PATCHES_AHEAD))
+        while asked:
+            asked.extend((one, self._ask(one.pair)) for one in itertools.islice(waiting, 1))
+            candidate, patch = asked.popleft()
+            try:
+                yield candidate, self._finish(patch(), candidate.pair)
+            except Refused as refused:
+                yield candidate, refused
+            self._close_all(but={id_ for one, _ in (*asked, (candidate, patch)) for id_ in _scene_ids(one.pair)})
+
+    def _ask(self, pair: ScenePair) -> Callable[[], Patch]:
+        return ask_for_patch(pair, self._reader(pair.s2), self._reader(pair.s1), self._threads)
+
+    def _finish(self, patch: Patch, pair: ScenePair) -> Patch:
         broken = _check_limits(patch, self._limits)
         made: dict[str, Any] = {}
         if self._corine is not None:
@@ -167,16 +187,20 @@ class PatchReader:
         return dataclasses.replace(patch, labels=made, provenance=provenance)
 
     def _reader(self, scene: Scene) -> SceneReader:
-        for kept in [k for k, r in self._scenes.items() if r.scene.sensor == scene.sensor and k != scene.item_id]:
-            self._scenes.pop(kept).close()
-        return self._scenes.setdefault(scene.item_id, SceneReader(scene, self._access))
+        if scene.item_id not in self._scenes:
+            self._scenes[scene.item_id] = SceneReader(scene, self._access)
+        return self._scenes[scene.item_id]
 
-    def _close_all(self) -> None:
-        for reader in self._scenes.values():
-            reader.close()
+    def _close_all(self, but: Container[str] = ()) -> None:
+        for item_id in [one for one in self._scenes if one not in but]:
+            self._scenes.pop(item_id).close()
 
 
-def _first_survivors(job: ShardJob, read: Callable[[Candidate], Patch], rows: dict[int, Row]) -> list[Patch]:
+def _scene_ids(pair: ScenePair) -> tuple[str, str]:
+    return pair.s2.item_id, pair.s1.item_id
+
+
+def _first_survivors(job: ShardJob, read_all: ReadAll, rows: dict[int, Row]) -> list[Patch]:
     """The first `rows` candidates, in order of draws, that can be read; with a ledger row by draw for each one tried.
 
     Candidates are tried in groups as large as what is still missing, each group by scene, so which ones survive
@@ -186,16 +210,14 @@ def _first_survivors(job: ShardJob, read: Callable[[Candidate], Patch], rows: di
     taken: dict[int, Patch] = {}
     while waiting and len(taken) < job.rows:
         group = [waiting.popleft() for _ in range(min(job.rows - len(taken), len(waiting)))]
-        for candidate in by_scene(group):
+        for candidate, outcome in read_all(by_scene(group)):
             cell = candidate.pair.grid.name
-            try:
-                patch = read(candidate)
-            except Refused as refused:
-                _log.info("%s: %s", cell, refused)
-                rows[candidate.draw] = Row(candidate.draw, cell, "skipped", refused.reason, refused.detail)
+            if isinstance(outcome, Refused):
+                _log.info("%s: %s", cell, outcome)
+                rows[candidate.draw] = Row(candidate.draw, cell, "skipped", outcome.reason, outcome.detail)
             else:
-                taken[candidate.draw] = patch
-                rows[candidate.draw] = Row(candidate.draw, cell, "written", patch_id=patch.patch_id)
+                taken[candidate.draw] = outcome
+                rows[candidate.draw] = Row(candidate.draw, cell, "written", patch_id=outcome.patch_id)
     return [taken[draw] for draw in sorted(taken)]
 
 

@@ -6,9 +6,9 @@ archive. Every stored pixel is the source pixel that holds its centre: inside on
 speckle statistics where bilinear and cubic do not.
 """
 
-from collections.abc import Callable
-from concurrent.futures import Executor, wait
-from functools import partial
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -79,9 +79,15 @@ def read_nearest(image: Any, grid: PatchGrid, gsd_m: int) -> NDArray[Any]:
             f"{image.name.split('?')[0]} is {image.height} x {image.width} px and the patch needs rows "
             f"{top}..{bottom}, columns {left}..{right}",
         )
-    pixels = image.read(1, window=Window(left, top, right - left + 1, bottom - top + 1))
+    pixels: NDArray[Any] = image.read(1, window=Window(left, top, right - left + 1, bottom - top + 1))
+    if _is_range(rows[:, 0]) and _is_range(cols[0]) and rows.shape[1] == cols.shape[0] == 1:
+        return pixels  # no two centres in one pixel, none between: mostly so, and a copy would take longer than reading
     found: NDArray[Any] = pixels[rows - top, cols - left]
     return found
+
+
+def _is_range(indices: NDArray[np.int64]) -> bool:
+    return bool((np.diff(indices) == 1).all())
 
 
 def _pixel_indices(image: Any, grid: PatchGrid, gsd_m: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -108,29 +114,40 @@ def read_patch(pair: ScenePair, s2: SceneReader, s1: SceneReader, threads: Execu
         Refused: a scene cannot serve this patch.
         ReadError: an image cannot be had now.
     """
-    grid = pair.grid
-    add_offset = _offset_of(pair.s2)
+    with ExitStack() as stack:
+        return ask_for_patch(pair, s2, s1, threads or stack.enter_context(ThreadPoolExecutor(1)))()
+
+
+def ask_for_patch(pair: ScenePair, s2: SceneReader, s1: SceneReader, threads: Executor) -> Callable[[], Patch]:
+    """Start to read a pair's images; call what is returned for the patch, with the errors of `read_patch`.
+
+    Until that call ends both readers must stay open.
+    """
     wanted = [(s2, band.name, 10) for band in S2_10M] + [(s2, band.name, 20) for band in S2_20M] + [(s2, SCL, 20)]
     wanted += [(s1, band.name, 10) for band in S1]
-    images = iter(_all([partial(reader.read, name, grid, gsd_m) for reader, name, gsd_m in wanted], threads))
+    images = [threads.submit(reader.read, name, pair.grid, gsd_m) for reader, name, gsd_m in wanted]
+    zone_changed = threads.submit(s1.zone_differs, S1[0].name, pair.grid)
+
+    def patch() -> Patch:
+        for asked in (images, [zone_changed]):
+            wait(asked)  # so that an error leaves no job behind that would read from a closed image
+        read = iter([image.result() for image in images])
+        return _assembled(pair, read, s1_zone_changed=zone_changed.result())
+
+    return patch
+
+
+def _assembled(pair: ScenePair, images: Iterator[NDArray[Any]], *, s1_zone_changed: bool) -> Patch:
+    """A patch of its images in the order of bands."""
+    add_offset = _offset_of(pair.s2)
     s2_10m, s2_20m = (np.stack([remove_offset(next(images), add_offset) for _ in group]) for group in (S2_10M, S2_20M))
     scl = next(images)
     gamma0 = np.stack([stored_gamma0(power) for power in images])
     quality = measure_quality(
-        s2_10m, s2_20m, scl, gamma0,
-        boa_offset_applied=add_offset != 0, s1_zone_changed=s1.zone_differs(S1[0].name, grid),
-    )  # fmt: skip
-    provenance = Provenance(pair.patch_id, grid, describe_scene(pair.s1), describe_scene(pair.s2), quality)
+        s2_10m, s2_20m, scl, gamma0, boa_offset_applied=add_offset != 0, s1_zone_changed=s1_zone_changed
+    )
+    provenance = Provenance(pair.patch_id, pair.grid, describe_scene(pair.s1), describe_scene(pair.s2), quality)
     return Patch(provenance, s2_10m, s2_20m, scl, gamma0)
-
-
-def _all(jobs: list[Callable[[], NDArray[Any]]], threads: Executor | None) -> list[NDArray[Any]]:
-    """Results in the order of jobs; of several errors the first in that order, once every job has ended."""
-    if threads is None:
-        return [job() for job in jobs]
-    futures = [threads.submit(job) for job in jobs]
-    wait(futures)
-    return [future.result() for future in futures]
 
 
 def _offset_of(scene: Scene) -> int:
