@@ -129,8 +129,8 @@ def ask_for_patch(pair: ScenePair, s2: SceneReader, s1: SceneReader, threads: Ex
     zone_changed = threads.submit(s1.zone_differs, S1[0].name, pair.grid)
 
     def patch() -> Patch:
-        for asked in (images, [zone_changed]):
-            wait(asked)  # so that an error leaves no job behind that would read from a closed image
+        wait(images)  # all, so that an error leaves no job behind that would read from a closed image
+        wait([zone_changed])
         read = iter([image.result() for image in images])
         return _assembled(pair, read, s1_zone_changed=zone_changed.result())
 
