@@ -28,6 +28,7 @@ class BlobStore:
         self._office = office
         self._tally = tally
         self._faults = faults
+        self._early_tokens: set[str] = set()
         self._snapshot = Snapshot(archive, faults.hides)
 
     def get(self, url: str, byte_range: str | None) -> Reply | FileReply:
@@ -40,7 +41,7 @@ class BlobStore:
         except DeepSentinelError:
             return error_reply(400, "InvalidUri", "The requested URI does not represent any resource on the server.")
         query = url.partition("?")[2]
-        refusal = self._refusal(query, *blob.parts[:2])
+        refusal = self._refusal(count, query, *blob.parts[:2])
         if refusal is not None:
             return refusal
         snapshot = self._snapshot.get(blob, query, cut=due(self._faults.blob_cut_every, count))
@@ -53,12 +54,16 @@ class BlobStore:
             return error_reply(200, "ServerBusy", "The server is currently unable to receive requests.")
         return _slice(file, byte_range, cut=due(self._faults.blob_cut_every, count))
 
-    def _refusal(self, query: str, account: str, container: str) -> Reply | None:
+    def _refusal(self, count: int, query: str, account: str, container: str) -> Reply | None:
         verdict = self._office.judge(query, account, container)
         if verdict == "missing":
             return error_reply(404, "ResourceNotFound", "The specified resource does not exist.")
         worn = self._faults.token_reads
         if verdict == "valid" and worn and self._tally.add(f"reads of {serial_of(query)}") > worn:
+            verdict = "expired"
+        if count < self._faults.tokens_expire_at:
+            self._early_tokens.add(serial_of(query))
+        elif serial_of(query) in self._early_tokens:
             verdict = "expired"
         if verdict != "valid":
             return error_reply(403, "AuthenticationFailed", "Server failed to authenticate the request.")

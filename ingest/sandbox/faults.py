@@ -27,6 +27,8 @@ class Faults:
     """Answer a token request with 429 and the text of the rate limit."""
     token_reads: int = 0
     """Let each token expire after so many blob requests."""
+    tokens_expire_at: int = 0
+    """Refuse, from this blob request on, every token that was used before it."""
     missing_blobs: tuple[str, ...] = ()
     """Shell patterns of blob paths `<account>/<container>/<path>` that items list but that answer 404 BlobNotFound."""
     blob_503_every: int = 0

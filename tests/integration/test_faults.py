@@ -104,10 +104,6 @@ def is_present(image: Any, place: tuple[int, int]) -> bool:
     return image.get_tag_item(f"BLOCK_OFFSET_{col}_{row}", "TIFF", bidx=1) is not None
 
 
-def unchanged(pixels: np.ndarray, x_m: np.ndarray) -> np.ndarray:
-    return pixels
-
-
 def raised_by_1000(pixels: np.ndarray, x_m: np.ndarray) -> np.ndarray:
     return np.where(pixels == 0, 0, pixels + 1000).astype(pixels.dtype)
 
@@ -202,6 +198,14 @@ def second_processing(archive: Path) -> None:
     other.write_text(json.dumps(item))
 
 
+def cloudy_scene_after(archive: Path) -> None:
+    """An overcast scene two days later, which searches list first and no patch is read from."""
+    (path,) = items(archive, S2)
+    item = json.loads(path.read_text().replace("20180605", "20180607").replace("2018-06-05", "2018-06-07"))
+    item["properties"]["eo:cloud_cover"] = 99.0
+    path.with_name(f"{item['id']}.json").write_text(json.dumps(item))
+
+
 def two_strips(archive: Path) -> None:
     """The scene cut in two, as where a data strip ends: two items of one datatake, each with half of the pixels."""
     (path,) = items(archive, S2)
@@ -279,8 +283,9 @@ class Fault:
 
 FAULTS = (
     Fault(
-        "expired token", "tokens live 45 minutes (PC#295, PC#388)", "each token is refused after 60 reads", SAME_BYTES,
-        server={"faults": Faults(token_reads=60)},
+        "expired token", "tokens live 45 minutes (PC#295, PC#388)", "all tokens expire in the middle of the build",
+        SAME_BYTES,
+        server={"faults": Faults(tokens_expire_at=20)},
     ),
     Fault(
         "token that lives a second", "clock skew, long reads", "tokens of 1 s, 20 ms a request", SAME_BYTES,
@@ -298,11 +303,11 @@ FAULTS = (
     ),
     Fault(
         "lost next links", "January 2026, for days (PC#469)", "full pages without rel=next", SAME_BYTES,
-        server={"faults": Faults(drop_next_links=True)}, page_items=1, change=second_processing,
+        server={"faults": Faults(drop_next_links=True)}, page_items=1, change=cloudy_scene_after,
     ),
     Fault(
         "short page", "a page may hold fewer items than asked for", "half a page and a link to the rest", SAME_BYTES,
-        server={"faults": Faults(short_page_every=1)}, change=second_processing,
+        server={"faults": Faults(short_page_every=1)}, change=cloudy_scene_after,
     ),
     Fault(
         "search answer cut", "connections break in the body", "every second search answer ends halfway", SAME_BYTES,
