@@ -8,6 +8,7 @@ are put on devices: what wrote them does not matter.
 import dataclasses
 import json
 import logging
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,7 +70,7 @@ class Checkpoints:
         beside = {"state": loader_state, "checksums": sums} | self._origin
         arguments = ocp.args.Composite(state=ocp.args.StandardSave(state._asdict()), loader=ocp.args.JsonSave(beside))
         with _writing(self._run, sum(leaf.nbytes for leaf in jax.tree.leaves(state))):
-            self._manager.save(step, args=arguments, metrics=None if loss is None else {"loss": loss}, force=True)
+            self._manager.save(step, args=arguments, metrics={"loss": math.inf if loss is None else loss}, force=True)
 
     def wait(self) -> None:
         """Until everything is on disk.
