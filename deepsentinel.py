@@ -12,6 +12,7 @@ PROGRAMS = {
     "sandbox": ("ingest.sandbox", "the offline Earth: make an archive, serve it like the Planetary Computer"),
     "publish": ("catalog.publish", "publish built corpora as a STAC catalog with an index and previews"),
     "search": ("catalog.search", "find patches by place, time, clouds, classes, split; save a subset to train on"),
+    "serve": ("catalog.serve", "serve a published catalog: search API, static catalog, pixels, STAC Browser"),
     "validate": ("catalog.validate", "check a published catalog: structure, checksums, STAC, physics"),
     "pretrain": ("dsjax.pretrain", "pre-train an encoder on patches without labels"),
     "evaluate": ("dsjax.evaluate", "score frozen embeddings against floors, for each sensor"),

@@ -36,6 +36,11 @@ _FILTER_CLASSES: list[str] = [
     FilterConformanceClasses.ADVANCED_COMPARISON_OPERATORS,
     FilterConformanceClasses.ARRAY_FUNCTIONS,
 ]
+_SORT_CLASSES: list[str] = [
+    SortConformanceClasses.ITEM_SEARCH_SORT,
+    SortConformanceClasses.FEATURES_SORT,
+    "https://api.stacspec.org/v1.0.0/item-search#sort",  # the one that pystac-client 0.9 looks for
+]
 
 
 def add_api(app: FastAPI, backend: Backend, *, title: str, description: str) -> None:
@@ -62,9 +67,7 @@ def _extensions(backend: Backend) -> list[ApiExtension]:
     return [
         TokenPaginationExtension(),
         FieldsExtension(conformance_classes=[FieldsConformanceClasses.SEARCH, FieldsConformanceClasses.ITEMS]),
-        SortExtension(
-            conformance_classes=[SortConformanceClasses.ITEM_SEARCH_SORT, SortConformanceClasses.FEATURES_SORT]
-        ),
+        SortExtension(conformance_classes=_SORT_CLASSES),
         QueryExtension(conformance_classes=[QueryConformanceClasses.SEARCH, QueryConformanceClasses.ITEMS]),
         _filter(backend),
     ]

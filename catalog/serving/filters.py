@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from catalog.serving.guards import MAX_DEPTH, RequestError, depth
@@ -12,6 +13,8 @@ MAX_COMPARISONS = 500
 # (cql2 0.6.0); brackets, runs of prefixes and chains of comparisons are what makes levels.
 _PREFIXES = re.compile(r"(?:(?:\bnot\b|[-+])\s*){17}", re.IGNORECASE)
 _COMPARISON = re.compile(r"[<>=]+|\blike\b|\bbetween\b", re.IGNORECASE)
+_QUERY_OPERATORS = {"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+_QUERY_PATTERNS = {"startsWith": "{}%", "endsWith": "%{}", "contains": "%{}%"}
 _STRING = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"")
 
 
@@ -26,6 +29,29 @@ def parse_filter(stated: str | dict[str, Any] | None) -> dict[str, Any] | None:
     if len(stated) > MAX_CHARS:
         raise RequestError(f"filter has {len(stated):,} characters (limit {MAX_CHARS:,}); send it by POST as cql2-json")
     return _from_json(stated) if stated.lstrip().startswith("{") else _from_text(stated)
+
+
+def query_to_cql2(query: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The STAC query extension as CQL2-JSON.
+
+    Raises:
+        RequestError: an unknown operator.
+    """
+    found = []
+    for name, tests in query.items():
+        for operator, value in tests.items():
+            args = [{"property": name.removeprefix("properties.")}]
+            if operator in _QUERY_OPERATORS:
+                found.append({"op": _QUERY_OPERATORS[operator], "args": [*args, value]})
+            elif operator == "in":
+                found.append({"op": "in", "args": [*args, value]})
+            elif operator in _QUERY_PATTERNS and isinstance(value, str):
+                literal = value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+                found.append({"op": "like", "args": [*args, _QUERY_PATTERNS[operator].format(literal)]})
+            else:
+                known = ", ".join([*_QUERY_OPERATORS, "in", *_QUERY_PATTERNS])
+                raise RequestError(f"query of {name!r} with {operator!r}: {value!r:.80} is unknown; operators: {known}")
+    return {"op": "and", "args": found}
 
 
 def _from_json(stated: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from stac_fastapi.types.errors import NotFoundError
 
 from catalog.documents import read_document
 from catalog.errors import CorpusError
@@ -66,6 +67,23 @@ class Published:
         if not found:
             raise CorpusError(f"{folder} holds a catalog.json but no collection; {_CURE}")
         return cls(folder, root, tuple(sorted(found, key=lambda one: one.collection_id)))
+
+    def collection(self, collection_id: str) -> PublishedCollection:
+        """One collection.
+
+        Raises:
+            NotFoundError: there is none of this id.
+        """
+        for one in self.collections:
+            if one.collection_id == collection_id:
+                return one
+        known = ", ".join(one.collection_id for one in self.collections)
+        raise NotFoundError(f"there is no collection {collection_id[:200]}; there are {known}")
+
+    @property
+    def count(self) -> int:
+        """Items of all collections."""
+        return sum(pq.read_metadata(one.items).num_rows for one in self.collections if one.has_items)
 
     @property
     def title(self) -> str:

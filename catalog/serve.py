@@ -1,0 +1,100 @@
+"""Serve a published catalog on one origin: search API, static catalog, pixels, previews and STAC Browser.
+
+    python -m catalog.serve CATALOG
+
+`/api` is a STAC API (core, collections, features, item search, filter, sort, fields, query), `/stac` the static
+catalog, `/data` and `/previews` its files with byte ranges, `/browser` STAC Browser. The search index is built at
+the first start, from the geoparquet of the collections, and again after the catalog was published anew.
+"""
+
+import logging
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from catalog.errors import CorpusError
+from catalog.program import main
+
+if TYPE_CHECKING:
+    from catalog.serving.published import Published
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Serve:
+    """Serve a published catalog: search API, static catalog, pixels, previews and STAC Browser on one origin.
+
+    Examples:
+        deepsentinel serve runs/demo/catalog
+
+        deepsentinel serve runs/demo/catalog --host 0.0.0.0 --port 80    (to everyone who reaches this machine)
+    """
+
+    href: tyro.conf.Positional[Path]
+    """The folder that catalog.publish wrote, or its catalog.json."""
+    host: str = LOOPBACK
+    """Address to listen on; the default is reached from this machine alone."""
+    port: int = 8000
+    """Port to listen on; 0 takes a free one."""
+    index: Path | None = None
+    """Where the search index is kept; by default in the user's cache, by the folder's name."""
+    browser: Path | None = None
+    """Folder of a built STAC Browser to show at /browser."""
+
+
+def run(options: Serve) -> None:
+    """Build the index if that is due, then serve until interrupted."""
+    # stac-fastapi warns at import of names that this program states later
+    logging.getLogger("stac_fastapi.types.config").setLevel(logging.ERROR)
+    import uvicorn
+
+    from catalog.serving.app import create_app
+    from catalog.serving.published import Published
+    from catalog.serving.sqlite_backend import SqliteBackend, default_index
+
+    folder = options.href.parent if options.href.name == "catalog.json" else options.href
+    published = Published.open(folder)
+    with _listen(options.host, options.port) as listener:
+        index = options.index or default_index(folder)
+        _ensure_index(published, index)
+        app = create_app(published, SqliteBackend(published, index), browser=options.browser)
+        origin = f"http://{options.host}:{listener.getsockname()[1]}"
+        Console(stderr=True).print(f"{published.title}: {origin}/  (API {origin}/api/, Ctrl-C ends)", soft_wrap=True)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+        server.run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the port before anything slow, so that one that is taken is noticed at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise CorpusError(f"cannot listen on {host} port {port} ({error}); choose another --port or --host") from error
+    return listener
+
+
+def _ensure_index(published: "Published", index: Path) -> None:
+    from catalog.serving.sqlite_backend import ensure_index
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("index items", total=published.count, visible=False)
+
+        def report(done: int) -> None:
+            progress.update(task, advance=done, visible=True)
+
+        ensure_index(published, index, report)
+
+
+if __name__ == "__main__":
+    main(Serve, run)

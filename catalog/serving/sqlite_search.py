@@ -1,0 +1,249 @@
+"""Search one index: from the conditions of a request to a page of documents.
+
+A search either starts from the items that the rarest of its conditions lists, or walks items in the order of results
+and stops when the page is full. Which one is decided by looking how many items each condition lists, up to a limit.
+"""
+
+import base64
+import bisect
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import shapely
+
+from catalog.serving.guards import RequestError
+from catalog.serving.order import Order
+from catalog.serving.predicates import Predicates
+from catalog.serving.queryables import Kind, Queryable
+from catalog.serving.sql import Condition, Sql, in_interval, in_list, joined, listed
+from catalog.serving.sqlite_build import decompress
+
+MAX_MATCHED = 10_000  # more are not counted
+MAX_LISTED = 20_000  # items that a search starts from; beyond it walking fills a page sooner
+_COUNT_STEPS = 4_000_000  # of SQLite's machine, about 0.05 s: a count that needs more is left out
+_ENOUGH = 200  # a condition that lists so few is rare enough to look no further
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What a request asks of one index."""
+
+    collections: frozenset[str] | None = None
+    """All of them where None."""
+    conditions: tuple[Condition, ...] = ()
+    interval_us: tuple[int, int] | None = None
+    sort: tuple[tuple[str, bool], ...] = ()
+    """Columns by importance, each with whether it descends; the default order where empty."""
+    limit: int = 10
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of results."""
+
+    documents: list[bytes]
+    token: str | None
+    """Of the next page, if there is one."""
+    matched: int | None
+    """Items on all pages; None where that would take long to count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What an index says about itself."""
+
+    state: str
+    count: int
+    counts: Mapping[str, int]
+    asked: tuple[Queryable, ...]
+    of_collection: Mapping[str, Sequence[str]]
+    values: Mapping[str, list[Any]]
+    complete: frozenset[str]
+    reach_us: tuple[int, int]
+    dictionary: bytes = field(repr=False)
+
+    @classmethod
+    def read(cls, connection: sqlite3.Connection) -> "Meta":
+        """Read what `build_index` wrote."""
+        raw = dict(connection.execute("SELECT key, value FROM meta"))
+        dictionary = raw.pop("dictionary")
+        found = {key: json.loads(value) for key, value in raw.items()}
+        asked = tuple(Queryable(name, Kind[kind]) for name, kind in found["queryables"])
+        before, after = found["reach"]
+        return cls(
+            found["state"], found["count"], found["counts"], asked, found["of_collection"], found["values"],
+            frozenset(found["complete"]), (before, after), dictionary,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Where a search starts from, and what every item must meet."""
+
+    test: Sql
+    low: int
+    high: int
+    """First and last place in the default order that can meet the interval."""
+    listed: list[int] | None
+    """Places to look at, sorted; None to walk from `low` to `high`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """What the next page must know of the one before."""
+
+    matched: int | None
+    values: tuple[Any, ...]
+    """Of its last item, for the columns of the order."""
+
+
+class Searcher:
+    """Answers searches, each over the connection that it is given."""
+
+    def __init__(self, meta: Meta) -> None:
+        self.meta = meta
+        self.predicates = Predicates(meta.asked)
+
+    def search(self, connection: sqlite3.Connection, asked: Search) -> Page:
+        """One page.
+
+        Raises:
+            RequestError: the token is not of this index and this order.
+        """
+        order = Order(asked.sort, self.meta.complete)
+        last = self._read_token(asked.token, order) if asked.token else None
+        start = self._start(connection, asked)
+        matched = last.matched if last else self._count(connection, asked, start)
+        rows = connection.execute(*self._page(start, order, last, asked.limit + 1)).fetchall()
+        more, rows = len(rows) > asked.limit, rows[: asked.limit]
+        token = self._write_token(order, _Last(matched, rows[-1][1:])) if more else None
+        return Page(self._documents(connection, [row[0] for row in rows]), token, matched)
+
+    def item(self, connection: sqlite3.Connection, collection_id: str, item_id: str) -> bytes | None:
+        """One item, or None."""
+        text = 'SELECT _document FROM item INDEXED BY "by id" WHERE id = ? AND collection = ?'
+        found = connection.execute(text, (item_id, collection_id)).fetchone()
+        return self._documents(connection, [found[0]])[0] if found else None
+
+    def _start(self, connection: sqlite3.Connection, asked: Search) -> _Start:
+        conditions, low, high = list(asked.conditions), 0, self.meta.count - 1
+        if asked.collections is not None and not asked.collections >= set(self.meta.counts):
+            conditions.append(listed("collection", in_list("collection", sorted(asked.collections))))
+        if asked.interval_us is not None:
+            conditions.append(in_interval(*asked.interval_us))
+            low, high = self._span(connection, *asked.interval_us)
+        listers = [lister for condition in conditions for lister in condition.listers]
+        rarest = _rarest(connection, listers, most=high - low)
+        numbers = {n for (n,) in connection.execute(rarest.text, rarest.values)} if rarest else None
+        test = joined("AND", [Sql("1"), *(condition.test for condition in conditions)])
+        return _Start(test, low, high, None if numbers is None else sorted(n for n in numbers if low <= n <= high))
+
+    def _span(self, connection: sqlite3.Connection, start_us: int, end_us: int) -> tuple[int, int]:
+        """Places in the default order whose items can touch an interval: that order descends by `datetime`."""
+
+        def minus_datetime(n: int) -> int:
+            row = connection.execute('SELECT "datetime" FROM item WHERE n = ?', (n,)).fetchone()
+            return -int(row[0])
+
+        before, after = self.meta.reach_us
+        places = range(self.meta.count)
+        low = bisect.bisect_left(places, -(end_us + before), key=minus_datetime)
+        return low, bisect.bisect_right(places, -(start_us - after), key=minus_datetime) - 1
+
+    def _count(self, connection: sqlite3.Connection, asked: Search, start: _Start) -> int | None:
+        """How many items match, or None: more than MAX_MATCHED, or it takes long to say."""
+        if not asked.conditions and asked.interval_us is None:
+            chosen = self.meta.counts if asked.collections is None else asked.collections
+            return sum(self.meta.counts.get(name, 0) for name in chosen)
+        source, test = _source(start, "NOT INDEXED")
+        text = f"SELECT count(*) FROM (SELECT 1 FROM {source} WHERE {test.text} LIMIT {MAX_MATCHED + 1})"
+        connection.set_progress_handler(lambda: True, _COUNT_STEPS)
+        try:
+            (found,) = connection.execute(text, test.values).fetchone()
+        except sqlite3.OperationalError as error:
+            if "interrupted" not in str(error):
+                raise
+            return None
+        finally:
+            connection.set_progress_handler(None, 0)
+        return int(found) if found <= MAX_MATCHED else None
+
+    def _page(self, start: _Start, order: Order, last: _Last | None, rows: int) -> tuple[str, tuple[Any, ...]]:
+        many = start.listed is None and start.high - start.low > MAX_LISTED
+        source, test = _source(start, order.index if many else "NOT INDEXED")
+        if last is not None:
+            test = joined("AND", [test, order.after(last.values)])
+        columns = ", ".join(["_document", *order.columns])
+        text = f"SELECT {columns} FROM {source} WHERE {test.text} ORDER BY {order.text} LIMIT {rows}"
+        return text, test.values
+
+    def _documents(self, connection: sqlite3.Connection, numbers: Sequence[int]) -> list[bytes]:
+        text = (
+            "SELECT body FROM json_each(?) AS asked CROSS JOIN document ON document.d = asked.value ORDER BY asked.key"
+        )
+        rows = connection.execute(text, (json.dumps(numbers),))
+        return [decompress(body, self.meta.dictionary) for (body,) in rows]
+
+    def _write_token(self, order: Order, last: _Last) -> str:
+        stated = [self.meta.state[:16], order.text, last.matched, list(last.values)]
+        return base64.urlsafe_b64encode(json.dumps(stated).encode()).decode().rstrip("=")
+
+    def _read_token(self, token: str, order: Order) -> _Last:
+        try:
+            state, text, matched, values = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        except (ValueError, TypeError) as error:
+            raise RequestError("the token is not one that this server gave; start the search again") from error
+        if (state, text) != (self.meta.state[:16], order.text) or len(values) != len(order.columns):
+            raise RequestError("the token is of another catalog or another order; start the search again")
+        return _Last(matched, tuple(values))
+
+
+def _rarest(connection: sqlite3.Connection, listers: Sequence[Sql], most: int) -> Sql | None:
+    """The query that lists the fewest items, if that is at most MAX_LISTED, and fewer than `most`."""
+    best, fewest = None, min(MAX_LISTED + 1, most)
+    for lister in listers:
+        text = f"SELECT count(*) FROM ({lister.text} LIMIT {fewest})"
+        (count,) = connection.execute(text, lister.values).fetchone()
+        if count < fewest:
+            best, fewest = lister, count
+        if fewest <= _ENOUGH:
+            break
+    return best
+
+
+def _source(start: _Start, walk: str) -> tuple[str, Sql]:
+    """What to select from, and what must hold of it.
+
+    Args:
+        walk: how to go through the table where nothing is listed.
+    """
+    if start.listed is None:
+        return f"item {walk}", Sql(
+            f"n BETWEEN ? AND ? AND {start.test.text}", (start.low, start.high, *start.test.values)
+        )
+    chosen = "(SELECT value AS place FROM json_each(?)) AS chosen CROSS JOIN item ON item.n = chosen.place"
+    return chosen, Sql(start.test.text, (json.dumps(start.listed), *start.test.values))
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """Open an index to read; one thread at a time may use the connection."""
+    connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+    connection.execute("PRAGMA mmap_size=4294967296")
+    connection.create_function("intersects", 2, _intersects, deterministic=True)
+    return connection
+
+
+def _intersects(footprint: bytes, shape: bytes) -> bool:
+    return bool(shapely.intersects(_prepared(shape), shapely.from_wkb(footprint)))
+
+
+@lru_cache(maxsize=64)
+def _prepared(shape: bytes) -> shapely.Geometry:
+    found = shapely.from_wkb(shape)
+    shapely.prepare(found)
+    return found
