@@ -12,6 +12,7 @@ from dsjax.errors import ConfigError
 
 EncoderName = Literal["resnet10", "resnet18", "resnet50"]
 Dtype = Literal["float32", "bfloat16"]
+Access = Literal["uniform", "shards"]
 OptimiserName = Literal["adamw", "lars"]
 ScheduleName = Literal["cosine", "linear", "constant"]
 
@@ -78,6 +79,24 @@ class SimCLRConfig:
 
 
 @dataclass(frozen=True)
+class ReadConfig:
+    """In which order patches are read, and how often each read serves."""
+
+    access: Access = "uniform"
+    """uniform: any patch may follow any other. shards: whole shards pass through a buffer, for remote corpora."""
+    buffer_shards: int = 8
+    """Shards that a batch mixes where access is shards; a cache must hold two more."""
+    crops_per_read: int = 1
+    """Steps that one read of a batch serves, each with other crops: for machines that train faster than they read."""
+
+    def check(self) -> None:
+        """Raise ConfigError where a number makes no sense."""
+        for name in ("buffer_shards", "crops_per_read"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"read.{name} is {getattr(self, name)}; take 1 or more")
+
+
+@dataclass(frozen=True)
 class OptimiserConfig:
     """How gradients move parameters."""
 
@@ -125,7 +144,11 @@ class Pretrain:
     """Pre-train an encoder on patches without labels."""
 
     corpus: str = tyro.MISSING
-    """Collection to train on: its folder or collection.json."""
+    """Collection to train on: its folder or URL (https, s3, gs, az), or a subset that a search wrote."""
+    more_corpora: tuple[str, ...] = ()
+    """Others to train on as well."""
+    weights: tuple[float, ...] = ()
+    """Share of the patches drawn from `corpus` and each of `more_corpora`, in any unit; by their sizes where none."""
     out: Path = tyro.MISSING
     """Run folder to make."""
     seed: int = 0
@@ -140,6 +163,7 @@ class Pretrain:
     hold_out: tuple[str, ...] = ("val", "test", "none")
     """Splits of the corpus never trained on. "none" are the patches kept out of both train and test: too near to
     testing ones, or showing a held-out class. A corpus that states no split is used whole."""
+    read: ReadConfig = ReadConfig()
     encoder: EncoderConfig = EncoderConfig()
     augment: AugmentConfig = AugmentConfig()
     method: SimCLRConfig = SimCLRConfig()
@@ -156,6 +180,10 @@ class Pretrain:
     stop_at_step: int | None = None
     """End early, as an interruption would; --resume goes on from there."""
     reader_threads: int = 2
+    cache: Path | None = None
+    """Folder that keeps whole shards of remote corpora; each process uses one of its own inside."""
+    cache_gb: float = 20.0
+    """Its largest size; a shard has 0.17 GB."""
     resume: bool = False
     """Go on with the run in `out`."""
     overwrite: bool = False
@@ -191,6 +219,11 @@ class Pretrain:
         for name in ("seed", "keep_best"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; take 0 or more")
+        self.read.check()
+        if self.weights and len(self.weights) != 1 + len(self.more_corpora):
+            raise ConfigError(
+                f"there are {len(self.weights)} weights for {1 + len(self.more_corpora)} corpora; give one each"
+            )
         self.optimiser.check()
         if self.method.temperature <= 0:
             raise ConfigError(f"method.temperature is {self.method.temperature:g}; take a number above 0, such as 0.2")
@@ -298,6 +331,10 @@ def from_dict(raw: dict[str, Any]) -> Pretrain:
     typed: dict[str, Any] = {
         "out": Path(raw["out"]),
         "hold_out": tuple(raw["hold_out"]),
+        "more_corpora": tuple(raw.get("more_corpora", ())),
+        "weights": tuple(raw.get("weights", ())),
+        "read": ReadConfig(**raw.get("read", {})),
+        "cache": None if raw.get("cache") is None else Path(raw["cache"]),
         "encoder": EncoderConfig(**raw["encoder"]),
         "augment": AugmentConfig(**augment),
         "method": SimCLRConfig(**raw["method"]),

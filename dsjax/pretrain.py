@@ -53,10 +53,9 @@ def run(config: Pretrain) -> RunSummary:
     """
     import jax
 
-    from catalog.corpus import Corpus
     from dsjax.checkpoints import open_checkpoints
     from dsjax.contract import check_pixels
-    from dsjax.data import training_batches
+    from dsjax.data import open_corpora, training_batches
     from dsjax.feed import DeviceFeed
     from dsjax.mesh import join_hosts, place
     from dsjax.runs import code_versions, note, open_run
@@ -66,10 +65,12 @@ def run(config: Pretrain) -> RunSummary:
     if config.multihost:
         join_hosts(config.hosts)
     use_compilation_cache(config.compilation_cache)
-    corpus = training_rows(Corpus.open(config.corpus), config.hold_out)
+    corpus = training_rows(open_corpora(config), config.hold_out)
     check_pixels(corpus)
     placement = place(config.batch_size, config.accumulate)
-    loader = training_batches(corpus, config.batch_size, config.window_px, config.seed, config.reader_threads)
+    loader = training_batches(
+        corpus, config.batch_size, config.window_px, config.seed, config.reader_threads, config.read
+    )
     record = open_run(config, corpus)
     start = build(config, record.normalisation, placement)
     if config.resume:
@@ -104,19 +105,23 @@ def follow(
     """
     import jax
 
-    from dsjax.data import rows_by_step
     from dsjax.diverged import dumped_where_diverged
     from dsjax.loop import train
+    from dsjax.order import reads_by_step
     from dsjax.profiling import Profiler
     from dsjax.recorder import Recorder
 
     first_step, warmup = int(jax.device_get(start.state.step)), round(config.optimiser.warmup * config.steps)
-    order = rows_by_step(len(corpus), config.batch_size, config.seed)
+    reads = reads_by_step(corpus, config.batch_size, config.seed, config.read)
+
+    def rows_of(step: int) -> Any:
+        return reads[(step - 1) // config.read.crops_per_read]
+
     with (
         Recorder(config.out, first_step, config.steps, warmup, writes=jax.process_index() == 0,
                  tensorboard=config.tensorboard) as recorder,
         Profiler(config.out / "profile" if config.profile else None, first_step) as profiler,
-        dumped_where_diverged(config.out, lambda step: corpus.table["id"].take(order[step - 1]).to_pylist()),
+        dumped_where_diverged(config.out, lambda step: corpus.table["id"].take(rows_of(step)).to_pylist()),
     ):  # fmt: skip
 
         def on_step(step: int, state: "TrainState") -> bool:

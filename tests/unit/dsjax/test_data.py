@@ -16,10 +16,10 @@ from dsjax.data import (
     group_mask,
     normalise,
     random_windows,
-    rows_by_step,
     training_batches,
 )
 from dsjax.errors import ConfigError
+from dsjax.order import rows_by_step
 
 BANDS = [band.name for bands in GROUPS.values() for band in bands]
 PLAIN = Normalisation(dict.fromkeys(BANDS, 0.0), dict.fromkeys(BANDS, 1.0))
