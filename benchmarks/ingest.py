@@ -159,8 +159,9 @@ def ours(items: Sequence[dict[str, Any]], grids: Sequence[Any]) -> None:
     """As a build reads: images opened once, all bands side by side, measured and checked."""
     from catalog.patch import ScenePair
     from ingest.arrange import Candidate
-    from ingest.fill import LabelSources, Limits, PatchReader
+    from ingest.fill import LabelSources, PatchReader
     from ingest.images import Access
+    from ingest.limits import Limits
     from ingest.sources import planetary_computer
     from ingest.sources.profile import scene_of
 

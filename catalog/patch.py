@@ -40,6 +40,8 @@ class Scene:
     """Sentinel-2 tile, such as "33UUU"."""
     item_href: str | None = None
     """Self link of the source item."""
+    strip: str | None = None
+    """What all processings of the same pixels have in common: tile, datatake and start of the data strip."""
 
     @property
     def sensor(self) -> str:

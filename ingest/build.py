@@ -28,9 +28,10 @@ from ingest.chunks import chunks_of
 from ingest.corine import check_coverage, open_corine
 from ingest.errors import PlanError, WriteError
 from ingest.estimate import Estimate, estimate_known, estimate_unknown, missing_chunks, show
-from ingest.fill import Filling, LabelSources, Limits
+from ingest.fill import Filling, LabelSources
 from ingest.folder import build_folder
 from ingest.ledger import BuildSummary, Row, read_rows, summarise, write_rows
+from ingest.limits import Limits
 from ingest.match import Matcher
 from ingest.osm import extract
 from ingest.pairing import Rules

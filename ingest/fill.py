@@ -2,22 +2,19 @@
 
 import contextlib
 import dataclasses
-import itertools
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from catalog.errors import DeepSentinelError, OutputExistsError
 from catalog.objects import objects_path
-from catalog.patch import Patch, Scene, ScenePair
-from catalog.physics import check_physics
+from catalog.patch import Patch, ScenePair, describe_scene
 from catalog.shard import write_shard
 from ingest.arrange import Candidate, ShardJob, by_scene
 from ingest.corine import open_corine
@@ -25,40 +22,20 @@ from ingest.errors import PlanError, ReadError, Refused, SourceError
 from ingest.folder import disk_errors
 from ingest.images import Access
 from ingest.ledger import Row, write_rows
+from ingest.limits import Limits, check_limits
 from ingest.osm import OsmFeatures
 from ingest.osm_objects import write_objects
+from ingest.pair_reader import PairReader
 from ingest.ratelimit import RateLimit
-from ingest.read import BANDS_AT_ONCE, SceneReader, ask_for_patch
 from ingest.sources import source_of
 
 _log = logging.getLogger(__name__)
 
-LOW_S2_VALID = "low_s2_valid_share"
-LOW_S1_VALID = "low_s1_valid_share"
-CLOUDY_PATCH = "cloudy_patch"
-PHYSICS = "physics"
-
-PATCHES_AHEAD = 2  # on their way while one is computed: enough to keep every thread waiting for the network
-
-ReadAll = Callable[[Iterable[Candidate]], Iterator[tuple[Candidate, Patch | Refused]]]
+ReadAll = Callable[[Sequence[Candidate]], Iterator[tuple[Candidate, Patch | Refused]]]
 
 _COMMITTING = threading.Lock()  # writing changes the process's warning filters, which threads share
 FAILED_BECAUSE = {ReadError: "image_out_of_reach", SourceError: "no_token", PlanError: "too_few_candidates"}
 """Reasons in the ledger of what a later run may cure."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a patch must be to enter the corpus, after it was read."""
-
-    s2_valid_min: float = 1.0
-    """Smallest share of pixels valid in every Sentinel-2 band."""
-    s1_valid_min: float = 0.99
-    """Smallest share of pixels valid in both Sentinel-1 polarisations."""
-    patch_cloud_max: float = 0.5
-    """Largest share of cloudy pixels (scene classification 8, 9, 10)."""
-    physics: Literal["refuse", "warn"] = "refuse"
-    """What to do with a patch whose values contradict its bands; what is kept names the rules in its provenance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,66 +115,41 @@ class Filling:
 
 
 class PatchReader:
-    """Reads and labels patch after patch, keeping the images of the present pair of scenes open."""
+    """Reads, checks and labels patch after patch."""
 
     def __init__(self, access: Access, labels: LabelSources, limits: Limits, stack: ExitStack) -> None:
-        self._access = access
+        self._pairs = PairReader(access, stack)
         self._limits = limits
-        stack.callback(self._close_all)
-        self._threads = ThreadPoolExecutor(BANDS_AT_ONCE, thread_name_prefix="band")
-        stack.callback(self._threads.shutdown, cancel_futures=True)  # of patches nobody waits for after an error
         self._names = dict(labels.names)
         self._corine = open_corine(labels.corine) if labels.corine else None
         if self._corine is not None:
             stack.push(self._corine)
         self._osm = OsmFeatures(labels.osm_features) if labels.osm_features else None
-        self._scenes: dict[str, SceneReader] = {}
 
-    def read_all(self, candidates: Iterable[Candidate]) -> Iterator[tuple[Candidate, Patch | Refused]]:
+    def read_all(self, candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Patch | Refused]]:
         """Each candidate's patch, or why it is not fit for the corpus, in order.
-
-        While one patch is computed the images of the next are on their way, in the same few threads.
 
         Raises:
             ReadError: an image cannot be had now.
         """
-        waiting = iter(candidates)
-        asked = deque((one, self._ask(one.pair)) for one in itertools.islice(waiting, PATCHES_AHEAD))
-        while asked:
-            asked.extend((one, self._ask(one.pair)) for one in itertools.islice(waiting, 1))
-            candidate, patch = asked.popleft()
+        outcomes = self._pairs.read_all(candidate.pair for candidate in candidates)
+        for candidate, outcome in zip(candidates, outcomes, strict=True):
             try:
-                yield candidate, self._finish(patch(), candidate.pair)
+                yield candidate, outcome if isinstance(outcome, Refused) else self._finish(outcome)
             except Refused as refused:
                 yield candidate, refused
-            self._close_all(but={id_ for one, _ in (*asked, (candidate, patch)) for id_ in _scene_ids(one.pair)})
 
-    def _ask(self, pair: ScenePair) -> Callable[[], Patch]:
-        return ask_for_patch(pair, self._reader(pair.s2), self._reader(pair.s1), self._threads)
-
-    def _finish(self, patch: Patch, pair: ScenePair) -> Patch:
-        broken = _check_limits(patch, self._limits)
+    def _finish(self, patch: Patch) -> Patch:
+        broken = check_limits(patch, self._limits)
+        grid = patch.provenance.grid
         made: dict[str, Any] = {}
         if self._corine is not None:
-            made["corine"] = self._corine.labels(pair.grid)
+            made["corine"] = self._corine.labels(grid)
         if self._osm is not None:
-            made["osm"] = self._osm.labels(pair.grid)
+            made["osm"] = self._osm.labels(grid)
         extra = ({"labels": self._names} if made else {}) | ({"physics": broken} if broken else {})
         provenance = dataclasses.replace(patch.provenance, extra=extra)
         return dataclasses.replace(patch, labels=made, provenance=provenance)
-
-    def _reader(self, scene: Scene) -> SceneReader:
-        if scene.item_id not in self._scenes:
-            self._scenes[scene.item_id] = SceneReader(scene, self._access)
-        return self._scenes[scene.item_id]
-
-    def _close_all(self, but: Container[str] = ()) -> None:
-        for item_id in [one for one in self._scenes if one not in but]:
-            self._scenes.pop(item_id).close()
-
-
-def _scene_ids(pair: ScenePair) -> tuple[str, str]:
-    return pair.s2.item_id, pair.s1.item_id
 
 
 def _first_survivors(job: ShardJob, read_all: ReadAll, rows: dict[int, Row]) -> list[Patch]:
@@ -217,8 +169,17 @@ def _first_survivors(job: ShardJob, read_all: ReadAll, rows: dict[int, Row]) -> 
                 rows[candidate.draw] = Row(candidate.draw, cell, "skipped", outcome.reason, outcome.detail)
             else:
                 taken[candidate.draw] = outcome
-                rows[candidate.draw] = Row(candidate.draw, cell, "written", patch_id=outcome.patch_id)
+                detail = _replacements(candidate.pair, outcome)
+                rows[candidate.draw] = Row(candidate.draw, cell, "written", "", detail, outcome.patch_id)
     return [taken[draw] for draw in sorted(taken)]
+
+
+def _replacements(planned: ScenePair, patch: Patch) -> str:
+    """Which planned scenes the patch is not from; mostly none."""
+    pairs = (planned.s2, patch.provenance.s2), (planned.s1, patch.provenance.s1)
+    return "; ".join(
+        f"{old.item_id} was made again: {new['item_id']}" for old, new in pairs if describe_scene(old) != new
+    )
 
 
 def _mark_failed(job: ShardJob, rows: dict[int, Row], error: DeepSentinelError) -> None:
@@ -229,28 +190,6 @@ def _mark_failed(job: ShardJob, rows: dict[int, Row], error: DeepSentinelError) 
         rows[candidate.draw] = Row(candidate.draw, candidate.pair.grid.name, "failed", reason, str(error))
     for candidate in kept[job.rows :]:
         rows.pop(candidate.draw, None)
-
-
-def _check_limits(patch: Patch, limits: Limits) -> list[str]:
-    """Refuse a patch outside the limits; the physics rules that it breaks where that is only warned of."""
-    quality = patch.provenance.quality
-    for reason, share, limit in (
-        (LOW_S2_VALID, quality.s2_valid_share, limits.s2_valid_min),
-        (LOW_S1_VALID, quality.s1_valid_share, limits.s1_valid_min),
-    ):
-        if share < limit:
-            raise Refused(reason, f"{share:.4f} of the pixels are valid (limit {limit:g})")
-    if quality.cloud_share > limits.patch_cloud_max:
-        raise Refused(
-            CLOUDY_PATCH, f"{quality.cloud_share:.3f} of the pixels are cloudy (limit {limits.patch_cloud_max:g})"
-        )
-    findings = check_physics(patch)
-    if findings:
-        evidence = "; ".join(f"{finding.rule}: {finding.evidence}" for finding in findings)
-        if limits.physics == "refuse":
-            raise Refused(PHYSICS, evidence)
-        _log.warning("%s contradicts its bands: %s", patch.patch_id, evidence)
-    return [finding.rule for finding in findings]
 
 
 def _most_common(rows: Iterable[Row]) -> str:

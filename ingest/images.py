@@ -91,6 +91,11 @@ class Image:
         self._gone: Refused | None = None
         self._damaged_after = _DAMAGED_AFTER if href.startswith("http") else 1
 
+    @property
+    def gone(self) -> bool:
+        """Whether the image was found to be no more."""
+        return self._gone is not None
+
     def use(self, work: Callable[[Any], _Found]) -> _Found:
         """What `work` makes of the open dataset; tried again, with a fresh handle and token, when GDAL fails.
 
@@ -120,7 +125,9 @@ class Image:
                 trouble = self._diagnose(error)
             more = _FORGETFUL
             if trouble == "gone":
-                self._gone = Refused(MISSING_IMAGE, f"{self._what} is gone; its scene was probably replaced")
+                self._gone = Refused(
+                    MISSING_IMAGE, f"{self._what} is gone, and nothing else is known to hold its pixels"
+                )
                 raise self._gone
             if trouble == "expired" and renewals < _RENEWALS:
                 renewals += 1

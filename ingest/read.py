@@ -51,6 +51,11 @@ class SceneReader:
         for image in self._images.values():
             image.close()
 
+    @property
+    def gone(self) -> bool:
+        """Whether an image was found to be no more."""
+        return any(image.gone for image in self._images.values())
+
     def read(self, name: str, grid: PatchGrid, gsd_m: int) -> NDArray[Any]:
         """The band's pixels at the grid's pixel centres of a resolution, axes `y x`; safe in threads.
 

@@ -23,10 +23,9 @@ from ingest.chunks import CELL_DEG, Chunk
 from ingest.errors import PlanError, ReadError
 from ingest.images import GDAL_OPTIONS, redact
 from ingest.radiometry import DELIVERED_S1_NODATA, boa_add_offset, remove_offset
-from ingest.scene_index import strip_key
 from ingest.search import search_of
 from ingest.sources import PLANETARY_COMPUTER, Source, source_of
-from ingest.sources.profile import SCL
+from ingest.sources.profile import SCL, processing_age, strip_key
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -147,8 +146,8 @@ def newest(items: Iterable[Item]) -> list[Item]:
     """Of several processings of one data strip the newest."""
     kept: dict[str, Item] = {}
     for item in items:
-        key = strip_key(dict(item))
-        if key not in kept or _made(item) > _made(kept[key]):
+        key = strip_key(item)
+        if key not in kept or processing_age(item) > processing_age(kept[key]):
             kept[key] = item
     return list(kept.values())
 
@@ -208,12 +207,6 @@ def _by_offset(items: Sequence[Item]) -> Iterable[tuple[int, Iterable[Item]]]:
         return boa_add_offset(item["properties"]["s2:processing_baseline"])
 
     return itertools.groupby(sorted(items, key=offset), offset)
-
-
-def _made(item: Item) -> tuple[float, str, str]:
-    properties = item["properties"]
-    baseline = float(properties.get("s2:processing_baseline", 0))
-    return baseline, properties.get("s2:generation_time", ""), item["id"]
 
 
 def _meets(one: Sequence[float], other: Sequence[float]) -> bool:

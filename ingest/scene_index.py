@@ -19,7 +19,7 @@ from ingest.chunks import Chunk
 from ingest.footprints import continuous
 from ingest.scene_table import SceneTable
 from ingest.search import Item
-from ingest.sources.profile import Source, scene_of
+from ingest.sources.profile import Source, processing_age, scene_of, strip_key
 
 OLDER_PROCESSING = "older_processing"
 NO_SUCH_ASSET = "missing_asset"
@@ -78,29 +78,12 @@ def load_index(chunks: Sequence[Chunk], source: Source, folder: Path) -> Found:
     return Found(tables[0], tables[1], dropped)
 
 
-def strip_key(item: Item) -> str:
-    """What two processings of the same pixels have in common: the tile, datatake and start of the data strip.
-
-    Two items of one tile and time are mostly not duplicates but two data strips, halves of one datatake with
-    complementary pixels; they differ in the sensing start inside `s2:datastrip_id`. Other items have only their id.
-    """
-    properties = item["properties"]
-    strip = properties.get("s2:datastrip_id")
-    if strip is None:
-        return str(item["id"])
-    sensing_start = next(part for part in strip.split("_") if part.startswith("S20"))
-    datatake = properties["s2:datatake_id"].rpartition("_N")[0]  # the part after it is the baseline
-    tile = properties.get("s2:mgrs_tile") or properties["grid:code"].removeprefix("MGRS-")
-    return f"{tile} {datatake} {sensing_start}"
-
-
 def _row(item: Item, source: Source) -> dict[str, Any]:
     scene = scene_of(item, source)
-    properties = item["properties"]
+    baseline, generated, _ = processing_age(item)
     row: dict[str, Any] = {
-        "id": item["id"], "strip": strip_key(item), "usable": scene is not None,
-        "baseline": float(properties.get("s2:processing_baseline") or 0),
-        "generated": properties.get("s2:generation_time") or "", "item": json.dumps(item, sort_keys=True),
+        "id": item["id"], "strip": strip_key(item), "usable": scene is not None, "baseline": baseline,
+        "generated": generated, "item": json.dumps(item, sort_keys=True),
     }  # fmt: skip
     if scene is None:
         return row

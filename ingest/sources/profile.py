@@ -77,7 +77,31 @@ def scene_of(item: Mapping[str, Any], source: Source) -> Scene | None:
         baseline=properties.get("s2:processing_baseline"),
         tile=_tile_of(properties),
         item_href=_cited(item, source),
+        strip=strip_key(item),
     )
+
+
+def strip_key(item: Mapping[str, Any]) -> str:
+    """What two processings of the same pixels have in common: the tile, datatake and start of the data strip.
+
+    Two items of one tile and time are mostly not duplicates but two data strips, halves of one datatake with
+    complementary pixels; they differ in the sensing start inside `s2:datastrip_id`. Other items have only their id.
+    """
+    properties = item["properties"]
+    strip = properties.get("s2:datastrip_id")
+    if strip is None:
+        return str(item["id"])
+    sensing_start = next(part for part in strip.split("_") if part.startswith("S20"))
+    datatake = properties["s2:datatake_id"].rpartition("_N")[0]  # the part after it is the baseline
+    tile = properties.get("s2:mgrs_tile") or properties["grid:code"].removeprefix("MGRS-")
+    return f"{tile} {datatake} {sensing_start}"
+
+
+def processing_age(item: Mapping[str, Any]) -> tuple[float, str, str]:
+    """Baseline, generation time and id: of several processings of one data strip the largest is the newest."""
+    properties = item["properties"]
+    baseline = float(properties.get("s2:processing_baseline") or 0)
+    return baseline, properties.get("s2:generation_time") or "", str(item["id"])
 
 
 def _cited(item: Mapping[str, Any], source: Source) -> str | None:

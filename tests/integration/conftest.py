@@ -6,7 +6,7 @@ import pytest
 
 from ingest.build import Build
 from ingest.build import run as build
-from ingest.fill import Limits
+from ingest.limits import Limits
 from ingest.sample import Sample
 from ingest.sample import run as sample
 from ingest.sandbox.real import write_real_archive

@@ -25,7 +25,7 @@ from catalog.mgrs import transformer, utm_epsg
 from catalog.patch import parse_time
 from catalog.shard import list_shards, open_array, provenance_of, shard_path, shard_ref
 from ingest import search
-from ingest.build import Build, run
+from ingest.build import Build, match_places, run
 from ingest.ledger import read_rows
 from ingest.radiometry import stored_gamma0
 from ingest.sample import Sample, read_plan, write_plan
@@ -198,6 +198,29 @@ def second_processing(archive: Path) -> None:
     other.write_text(json.dumps(item))
 
 
+def made_again(archive: Path) -> None:
+    """The scene under another processing time, and nothing left of the old one."""
+    (path,) = items(archive, S2)
+    old = json.loads(path.read_text())
+    other, item = copy_scene(archive, path, "20180605T150000", lambda pixels, _: pixels)
+    other.write_text(json.dumps(item))
+    path.unlink()
+    for asset in old["assets"].values():
+        (archive / "blobs" / blob_path(asset["href"])).unlink(missing_ok=True)
+
+
+def radar_moved(archive: Path) -> None:
+    """The images of the radar scene under other paths; its id stays."""
+    (path,) = items(archive, S1)
+    item = json.loads(path.read_text())
+    for name in ("vv", "vh"):
+        old = item["assets"][name]["href"]
+        item["assets"][name]["href"] = new = old.replace(f"iw-{name}", f"iw-{name}-2")
+        assert new != old
+        (archive / "blobs" / blob_path(old)).rename(archive / "blobs" / blob_path(new))
+    path.write_text(json.dumps(item))
+
+
 def cloudy_scene_after(archive: Path) -> None:
     """An overcast scene two days later, which searches list first and no patch is read from."""
     (path,) = items(archive, S2)
@@ -277,6 +300,8 @@ class Fault:
     server: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     page_items: int | None = None
+    meanwhile: Change | None = None
+    """What is done to it between the search for scenes and their reading; the ledger tells `evidence` of it."""
     evidence: str = ""
     """What the ledger's detail, or the error, must say."""
 
@@ -418,6 +443,16 @@ FAULTS = (
         "duplicate processing", "the id changes when a scene is made again (PC#264)",
         "an older processing with other pixels", SAME_BYTES, change=second_processing,
     ),
+    Fault(
+        "scene made again during a build", "the old images are deleted (PC#264)",
+        "after the search: other id, other paths, 404 BlobNotFound for the old ones", SAME_PIXELS,
+        meanwhile=made_again, evidence="20180605T150000",
+    ),
+    Fault(
+        "radar scene moved during a build", "assets are rewritten (PC#404)",
+        "after the search: other paths under the same id", SAME_PIXELS, meanwhile=radar_moved,
+        evidence="_rtc was made again",
+    ),
 )  # fmt: skip
 
 
@@ -465,14 +500,21 @@ def test_a_fault_gives_the_right_pixels_or_the_right_reason(
 ):
     corpus, pixels = undisturbed
     archive, out = tiny_archive, tmp_path / "corpus"
-    if fault.change:
+    options = dict(fault.options)
+    if fault.change or fault.meanwhile:
         archive = shutil.copytree(tiny_archive, tmp_path / "archive")
+    if fault.change:
         fault.change(archive)
     if fault.page_items:
         monkeypatch.setattr(search, "PAGE_ITEMS", fault.page_items)
+    if fault.meanwhile:
+        options["index"] = tmp_path / "index"
+        with Sandbox(archive) as sandbox, sandbox.applied():
+            match_places(Build(plan, out, index=options["index"]), read_plan(plan), renew="all")
+        fault.meanwhile(archive)
     refused = fault.outcome == REFUSED
     with pytest.raises(DeepSentinelError, match=fault.evidence) if refused else contextlib.suppress(DeepSentinelError):
-        build(archive, plan, out, fault.server, **fault.options)
+        build(archive, plan, out, fault.server, **options)
     found = stored(out)
     for patch_id, arrays in found.items():  # whatever happens, nothing wrong is ever stored
         for name, values in arrays.items():
@@ -484,6 +526,8 @@ def test_a_fault_gives_the_right_pixels_or_the_right_reason(
     elif fault.outcome == SAME_PIXELS:
         assert len(found) == WANTED
         assert not rows
+        if fault.meanwhile:
+            assert all(fault.evidence in row.detail for row in read_rows(out / "ledger"))
     elif refused:
         assert not found
     else:
