@@ -23,11 +23,12 @@ NODE_MIN = 18  # Debian 12's; the oldest that STAC Browser 4 builds with
 _MANIFEST = Path(__file__).parent / "stac_browser"
 _PACKAGE = "@radiantearth/stac-browser"
 _SERVICE = "node_modules/@vue/cli-service/bin/vue-cli-service.js"
-# config.js is read when the page opens, and an icon named here spares every visit a request that fails.
-_CONFIG_TAG = (
-    '<!-- <script defer="defer" src="/config.js"></script> -->',
-    '<script src="./config.js"></script>\n    <link rel="icon" href="data:,">',
-)
+# In the head of the page: config.js, read whenever it opens; an icon, which spares each visit a request that fails;
+# markers of lists as the style sheets that load later have them, for Chromium 156 crashes where a marker changes.
+_HEAD = """<script src="./config.js"></script>
+    <link rel="icon" href="data:,">
+    <style>.metadata ul li { list-style-type: "• "; } .links ul { list-style-type: "-"; }</style>"""
+_HEAD_PLACE = '<!-- <script defer="defer" src="/config.js"></script> -->'
 # Addresses after # and files beside index.html: any host and folder will do, without rewriting of addresses.
 _SETTINGS: Mapping[str, str] = {
     "NODE_ENV": "production",
@@ -97,7 +98,7 @@ def require_node() -> None:
 def _fingerprint() -> str:
     """Changes with all that decides a build."""
     files = [(_MANIFEST / name).read_bytes() for name in ("package.json", "package-lock.json")]
-    return hashlib.sha256(b"".join([*files, repr((_SETTINGS, _CONFIG_TAG)).encode()])).hexdigest()[:12]
+    return hashlib.sha256(b"".join([*files, repr((_SETTINGS, _HEAD)).encode()])).hexdigest()[:12]
 
 
 def _read_manifest() -> dict[str, Any]:
@@ -142,12 +143,11 @@ def _unpack(work: Path) -> Path:
     manifest["devDependencies"] = _read_manifest()["dependencies"]  # vue-cli loads the plug-ins named here, no others
     (app / "package.json").write_text(json.dumps(manifest))
     page = app / "public" / "index.html"
-    before, after = _CONFIG_TAG
-    if page.read_text().count(before) != 1:
+    if page.read_text().count(_HEAD_PLACE) != 1:
         raise BrowserBuildError(
             f"{_PACKAGE} {version()} has no place for config.js in {page}; build the pinned version"
         )
-    page.write_text(page.read_text().replace(before, after))
+    page.write_text(page.read_text().replace(_HEAD_PLACE, _HEAD))
     return app
 
 
