@@ -1,11 +1,12 @@
 """Documents of a corpus: read with errors that name the file and the cure, and replaced in one step."""
 
-import json
 import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from catalog.errors import CorpusError
 
@@ -21,7 +22,7 @@ def read_document(path: Path, cure: str, members: Iterable[str] = ()) -> dict[st
         CorpusError: the file is missing, is no JSON object, or lacks a member.
     """
     try:
-        document = json.loads(path.read_text())
+        document = orjson.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise CorpusError(f"{path} cannot be read ({error}); {cure}") from error
     if not isinstance(document, dict):

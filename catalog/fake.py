@@ -38,7 +38,7 @@ def fake_patch(grid: PatchGrid, seed: int, *, labels: bool = True) -> Patch:
     gamma0 = np.array([db, db - 7.0])[:, None, None] + rng.normal(0, 2, (2, side, side))
     made = {"corine": np.full((side, side), code, "u1"), "osm": np.zeros((side, side), "u4")} if labels else {}
     return Patch(
-        _provenance(grid, seed),
+        fake_provenance(grid, seed),
         s2_10m=reflectance(bands.S2_10M, side),
         s2_20m=reflectance(bands.S2_20M, side // 2),
         scl=np.full((side // 2, side // 2), 4, "u1"),
@@ -68,7 +68,8 @@ def write_fake_build(
     return root
 
 
-def _provenance(grid: PatchGrid, seed: int) -> Provenance:
+def fake_provenance(grid: PatchGrid, seed: int) -> Provenance:
+    """Where the pixels of `fake_patch` would come from."""
     day = dt.datetime(2021, 1, 1, 10, 20, 31, tzinfo=dt.UTC) + dt.timedelta(days=seed % 365)
     tile, blobs = grid.tile, "https://example.blob.core.windows.net/fake"
     s2 = {

@@ -1,5 +1,6 @@
 """Where a patch lies: a square of pixels on Sentinel-2's own 10 m lattice."""
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -79,11 +80,16 @@ class PatchGrid:
         Four corners do: a side of 2,560 m bends by less than 1 m up to 80 degrees. A patch across the antimeridian
         keeps continuous longitudes (beyond 180), so that geometry on it is right.
         """
-        west, south, east, north = self.bounds_m
-        x, y = np.array([west, east, east, west]), np.array([south, south, north, north])
-        lon, lat = transformer(self.epsg, 4326).transform(x, y)
-        central = (self.epsg % 100) * 6 - 183
-        return shapely.Polygon(np.stack([central + (lon - central + 180) % 360 - 180, lat], axis=1))
+        return _footprint(self)
+
+
+@functools.lru_cache(maxsize=1024)  # several modules ask for the same grid in turn
+def _footprint(grid: PatchGrid) -> shapely.Polygon:
+    west, south, east, north = grid.bounds_m
+    x, y = np.array([west, east, east, west]), np.array([south, south, north, north])
+    lon, lat = transformer(grid.epsg, 4326).transform(x, y)
+    central = (grid.epsg % 100) * 6 - 183
+    return shapely.Polygon(np.stack([central + (lon - central + 180) % 360 - 180, lat], axis=1))
 
 
 def grid_of_cell(name: str, side_px: int = SIDE_PX) -> PatchGrid:

@@ -20,6 +20,7 @@ from catalog.errors import CorpusError
 from catalog.item_table import PROPERTIES, to_batch, to_items
 
 ROW_GROUP_ROWS = 4096  # a search by place or time then reads a few groups, not the file
+_BATCH_ROWS = 512  # an item of Python objects takes 60 kB, as Arrow 2 kB
 
 
 def write_index(path: Path, items: Iterable[Mapping[str, Any]], collection: Mapping[str, Any]) -> None:
@@ -29,13 +30,13 @@ def write_index(path: Path, items: Iterable[Mapping[str, Any]], collection: Mapp
         items: at least one; hrefs relative to the index's folder; best in the order that `z_order` gives.
         collection: kept in the file's metadata.
     """
-    groups = _groups(iter(items))
-    first = to_batch(next(groups))
+    groups = _row_groups(iter(items))
+    first = next(groups)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with pq.ParquetWriter(aside, first.schema.with_metadata(_metadata(collection)), compression="zstd") as writer:
-            for batch in itertools.chain([first], map(to_batch, groups)):
-                writer.write_batch(batch, row_group_size=ROW_GROUP_ROWS)
+            for group in itertools.chain([first], groups):
+                writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
@@ -127,9 +128,14 @@ def stated_fingerprint(metadata: Mapping[bytes, bytes] | None) -> str | None:
     return found[0] if found else None
 
 
-def _groups(items: Iterator[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
-    while group := list(itertools.islice(items, ROW_GROUP_ROWS)):
-        yield group
+def _row_groups(items: Iterator[Mapping[str, Any]]) -> Iterator[pa.Table]:
+    while batches := list(_batches(itertools.islice(items, ROW_GROUP_ROWS))):
+        yield pa.Table.from_batches(batches).combine_chunks()
+
+
+def _batches(items: Iterator[Mapping[str, Any]]) -> Iterator[pa.RecordBatch]:
+    while batch := list(itertools.islice(items, _BATCH_ROWS)):
+        yield to_batch(batch)
 
 
 def _metadata(collection: Mapping[str, Any]) -> dict[str, str]:

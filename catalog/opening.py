@@ -80,11 +80,12 @@ def _open_group(href: str | Path, *, mask_and_scale: bool = True) -> xr.Dataset:
     base, _, name = str(href).rstrip("/").rpartition("/")
     store = open_store(base or "/").zarr(name) if base or str(href).startswith("/") else Path(name)
     try:
-        return xr.open_zarr(store, consolidated=True, chunks=None, mask_and_scale=mask_and_scale)
+        opened: xr.Dataset = xr.open_zarr(store, consolidated=True, chunks=None, mask_and_scale=mask_and_scale)
     except (FileNotFoundError, ValueError) as error:
         raise CorpusError(
             f"{href} is no shard of a corpus ({type(error).__name__}: {error}); check the href"
         ) from error
+    return opened
 
 
 def _shard_of_id(patch_id: str, corpus: "Corpus | str | Path | None") -> str:

@@ -12,10 +12,11 @@ when publishing is killed; running it again then ends where an undisturbed run w
 """
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,9 @@ from catalog.splits import DEFAULT_HELD_OUT, SplitRules
 from catalog.stats import merge_all
 from catalog.summary import Summary
 from catalog.transfer import bring_objects, bring_shard
+
+_SETTLED_AT_ONCE = 512  # items in memory
+_SETTLED_A_TASK = 32  # enough that handing them to a thread costs nothing beside reading and writing them
 
 
 @dataclass(frozen=True)
@@ -108,11 +112,11 @@ def publish(
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool, progress:
         for build, record in records.items():
             parts = _publish_shards(build, dest / record.name, record, pool, progress, verify=verify)
-            finish_collection(dest / record.name, parts, split_rules or SplitRules())
+            finish_collection(dest / record.name, parts, split_rules or SplitRules(), pool)
     publish_root(dest)
 
 
-def finish_collection(folder: Path, parts: Mapping[int, PublishedShard], rules: SplitRules) -> None:
+def finish_collection(folder: Path, parts: Mapping[int, PublishedShard], rules: SplitRules, pool: Executor) -> None:
     """Replace what readers start from, collection.json last, once every shard's own files are there.
 
     Args:
@@ -139,7 +143,7 @@ def finish_collection(folder: Path, parts: Mapping[int, PublishedShard], rules: 
     replace_file(folder / "CHANGELOG.md", changes.changelog(first.record.title, history))
     if labelled:
         replace_file(folder / class_table.NAME, class_table.class_table(statistics))
-    _write_index(folder, parts, stated, collection)
+    _write_index(folder, parts, stated, collection, pool)
     replace_file(path, json.dumps(collection, indent=2) + "\n")
     for shard, part in parts.items():
         remove_strays(folder, shard, part.rows)
@@ -150,15 +154,16 @@ def _write_index(
     parts: Mapping[int, PublishedShard],
     stated: Sequence[Mapping[str, Any]] | None,
     collection: Mapping[str, Any],
+    pool: Executor,
 ) -> None:
     """Draw the map of the collection, and write its items, splits stated, into one table in z-order."""
     rows = [(shard, row) for shard, part in parts.items() for row in part.rows]
     lon, lat = [row.lon_deg for _, row in rows], [row.lat_deg for _, row in rows]
     picture = density_map(lon, lat, collection["extent"]["spatial"]["bbox"][0])
     replace_file(folder / "thumbnail.png", preview.encode_png(picture))
-    places = [(shard, row.patch_id) for shard, row in rows]
-    items = _settled_items(folder, places, stated, z_order(lon, lat).tolist())
-    write_index(folder / "items.parquet", items, collection)
+    order = z_order(lon, lat).tolist()
+    settled = ((item_path(folder, rows[i][0], rows[i][1].patch_id), {} if stated is None else stated[i]) for i in order)
+    write_index(folder / "items.parquet", _settle_items(settled, pool), collection)
 
 
 def _write_split_statistics(
@@ -222,21 +227,28 @@ def _split(
     return split_items.summary_of(places, *found), [split_items.properties_of(split, found[0]) for split in found[1]]
 
 
-def _settled_items(
-    folder: Path,
-    places: Sequence[tuple[int, str]],
-    stated: Sequence[Mapping[str, Any]] | None,
-    order: Sequence[int],
-) -> Iterator[dict[str, Any]]:
-    """Items in this order, their split stated in their file too, hrefs relative to the collection."""
-    for i in order:
-        path = item_path(folder, *places[i])
+def _settle_items(items: Iterable[tuple[Path, Mapping[str, Any]]], pool: Executor) -> Iterator[dict[str, Any]]:
+    """Items in this order, their split stated in their file too, hrefs relative to the collection.
+
+    Args:
+        items: path of each, and what it says about its split.
+    """
+    rest = iter(items)
+    while group := list(itertools.islice(rest, _SETTLED_AT_ONCE)):
+        tasks = [group[i : i + _SETTLED_A_TASK] for i in range(0, len(group), _SETTLED_A_TASK)]
+        yield from itertools.chain.from_iterable(pool.map(_settle, tasks))
+
+
+def _settle(items: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    found = []
+    for path, stated in items:
         cure = f"remove {path.parent / 'shard.json'} and publish again"
         item = read_document(path, cure, ("properties", "links", "assets"))
-        made = with_split(item, {} if stated is None else stated[i])
+        made = with_split(item, stated)
         if made != item:
             write_item(path, made)
-        yield rebase(made, path.parent.name)
+        found.append(rebase(made, path.parent.name))
+    return found
 
 
 def _join_objects(folder: Path, parts: Mapping[int, PublishedShard]) -> int | None:

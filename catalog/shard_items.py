@@ -8,9 +8,11 @@ import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from catalog import preview, split_items
 from catalog.assets import EXTENSIONS, STAC_VERSION, ZARR_TYPE, checksum, describe_file
@@ -54,6 +56,10 @@ class Row:
             item["id"], grid.epsg, grid.west_m, grid.north_m, round(lon, 7), round((south + north) / 2, 7), classes
         )
 
+    def to_list(self) -> list[Any]:
+        """Its fields in their order; `from_list` reads them."""
+        return [getattr(self, name) for name in self.__slots__]
+
     @classmethod
     def from_list(
         cls, patch_id: str, epsg: int, west_m: int, north_m: int, lon_deg: float, lat_deg: float, classes: list[str]
@@ -93,7 +99,7 @@ class PublishedShard:
             "objects": self.objects,
             "summary": self.summary.to_dict(),
             "statistics": json.loads(self.statistics.to_json()),
-            "rows": [astuple(row) for row in self.rows],
+            "rows": [row.to_list() for row in self.rows],
             "moments": [pack(one) for one in moments],
         }
         return json.dumps(fields, separators=(",", ":")) + "\n"
@@ -149,9 +155,9 @@ def publish_shard(
         objects: the shard's objects, published, if it has any.
     """
     ref, patches = shard_ref(folder, shard), ShardPatches(folder, shard)
-    make_room(folder, shard)
+    fresh = make_room(folder, shard)
     known = {} if objects is None else {"objects": describe_file(objects.read_bytes())}
-    publish_patch = functools.partial(_publish_patch, patches, folder, shard, record, known)
+    publish_patch = functools.partial(_publish_patch, patches, folder, shard, record, known, fresh)
     items, statistics, rows = zip(*pool.map(publish_patch, range(len(patches))), strict=True)
     summary = Summary.merge(map(Summary.of, items))
     found = PublishedShard(record, ref, patches.arrays, objects is not None, summary, merge_all(statistics), rows)
@@ -159,12 +165,17 @@ def publish_shard(
     return found
 
 
-def make_room(folder: Path, shard: int) -> None:
-    """Make the folders of a shard's items and pictures; those that stand there are no longer trusted to be whole."""
+def make_room(folder: Path, shard: int) -> bool:
+    """Make the folders of a shard's items and pictures; those that stand there are no longer trusted to be whole.
+
+    Returns:
+        Whether nothing leads to them yet.
+    """
     place = folder / shard_folder(shard)
     (place / _MARK).unlink(missing_ok=True)  # without the mark all is made again
     place.mkdir(parents=True, exist_ok=True)
     (folder / "previews" / f"{shard:06d}").mkdir(parents=True, exist_ok=True)
+    return not (place / "catalog.json").exists()
 
 
 def settle_shard(
@@ -199,9 +210,13 @@ def item_path(folder: Path, shard: int, patch_id: str) -> Path:
     return folder / shard_folder(shard) / f"{patch_id}.json"
 
 
-def write_item(path: Path, item: Mapping[str, Any]) -> None:
-    """Write or replace an item."""
-    replace_file(path, json.dumps(item, separators=(",", ":")))
+def write_item(path: Path, item: Mapping[str, Any], *, fresh: bool = False) -> None:
+    """Write or replace an item.
+
+    Args:
+        fresh: nothing leads there yet, so that no reader can meet half a file.
+    """
+    _write(path, orjson.dumps(item), fresh)
 
 
 def remove_strays(folder: Path, shard: int, rows: Sequence[Row]) -> None:
@@ -244,6 +259,7 @@ def _publish_patch(
     shard: int,
     record: CorpusRecord,
     known: Mapping[str, Mapping[str, Any]],
+    fresh: bool,
     row: int,
 ) -> tuple[dict[str, Any], BandStatistics, Row]:
     patch = patches[row]
@@ -252,6 +268,10 @@ def _publish_patch(
     files = {**{name: describe_file(content) for name, content in pictures.items()}, **known}
     item = build_item(patch.provenance, record, shard, row, statistics, files)
     for name, content in pictures.items():
-        replace_file(folder / picture_href(patch.patch_id, shard, name), content)
-    write_item(item_path(folder, shard, patch.patch_id), item)
+        _write(folder / picture_href(patch.patch_id, shard, name), content, fresh)
+    write_item(item_path(folder, shard, patch.patch_id), item, fresh=fresh)
     return item, statistics, Row.of(item, patch.provenance.grid)
+
+
+def _write(path: Path, content: bytes, fresh: bool) -> None:
+    path.write_bytes(content) if fresh else replace_file(path, content)

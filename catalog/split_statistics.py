@@ -59,7 +59,11 @@ def from_document(document: Mapping[str, Any], where: str) -> dict[str, BandStat
 
 def pack(moments: Mapping[str, Moments]) -> dict[str, list[float]]:
     """Moments of a patch as JSON lists; bands without a valid pixel are left out."""
-    return {band: list(asdict(found).values()) for band, found in moments.items() if found.count}
+    return {
+        band: [found.count, found.mean, found.m2, found.minimum, found.maximum]
+        for band, found in moments.items()
+        if found.count
+    }
 
 
 def unpack(raw: Mapping[str, Sequence[Any]]) -> dict[str, Moments]:
