@@ -1,6 +1,6 @@
 """Serve a published catalog on one origin: search API, static catalog, pixels, previews and STAC Browser.
 
-    python -m catalog.serve CATALOG
+    python -m catalog.serve CATALOG --browser
 
 `/api` is a STAC API (core, collections, features, item search, filter, sort, fields, query), `/stac` the static
 catalog, `/data` and `/previews` its files with byte ranges, `/browser` STAC Browser. The search index is built at
@@ -31,7 +31,7 @@ class Serve:
     """Serve a published catalog: search API, static catalog, pixels, previews and STAC Browser on one origin.
 
     Examples:
-        deepsentinel serve runs/demo/catalog
+        deepsentinel serve runs/demo/catalog --browser
 
         deepsentinel serve runs/demo/catalog --host 0.0.0.0 --port 80    (to everyone who reaches this machine)
     """
@@ -44,8 +44,8 @@ class Serve:
     """Port to listen on; 0 takes a free one."""
     index: Path | None = None
     """Where the search index is kept; by default in the user's cache, by the folder's name."""
-    browser: Path | None = None
-    """Folder of a built STAC Browser to show at /browser."""
+    browser: bool = False
+    """Show STAC Browser at /browser. Its first use builds it, with Node and npm, in a minute or two."""
 
 
 def run(options: Serve) -> None:
@@ -55,15 +55,17 @@ def run(options: Serve) -> None:
     import uvicorn
 
     from catalog.serving.app import create_app
+    from catalog.serving.browser_build import built_browser
     from catalog.serving.published import Published
     from catalog.serving.sqlite_backend import SqliteBackend, default_index
 
     folder = options.href.parent if options.href.name == "catalog.json" else options.href
     published = Published.open(folder)
+    browser = built_browser() if options.browser else None
     with _listen(options.host, options.port) as listener:
         index = options.index or default_index(folder)
         _ensure_index(published, index)
-        app = create_app(published, SqliteBackend(published, index), browser=options.browser)
+        app = create_app(published, SqliteBackend(published, index), browser=browser)
         origin = f"http://{options.host}:{listener.getsockname()[1]}"
         Console(stderr=True).print(f"{published.title}: {origin}/  (API {origin}/api/, Ctrl-C ends)", soft_wrap=True)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
