@@ -102,12 +102,13 @@ def item_assets(arrays: Sequence[str], statistics: BandStatistics) -> dict[str, 
         *(_band(f"s1[pol={band.name}]", band, statistics) for band in bands.S1),
         *(_CLASS_BANDS[name]() for name in arrays if name in _CLASS_BANDS),
     ]
-    labels_shown = any(schema.BY_NAME[name].is_label for name in arrays)
-    pictures = {name: dict(kind) for name, kind in PICTURES.items() if labels_shown or name not in schema.BY_NAME}
-    return {"data": {**DATA, "bands": described}, **pictures, **({"objects": dict(OBJECTS)} if labels_shown else {})}
+    pictures = {name: dict(kind) for name, kind in PICTURES.items() if name in arrays or name not in schema.BY_NAME}
+    return {"data": {**DATA, "bands": described}, **pictures, **({"objects": dict(OBJECTS)} if "osm" in arrays else {})}
 
 
-def item_bands(corine: Collection[int] | None, osm: Collection[str] | None) -> list[dict[str, Any]]:
+def item_bands(
+    corine: Collection[int] | None, osm: Collection[str] | None, worldcover: Collection[int] | None = None
+) -> list[dict[str, Any]]:
     """Bands of one item's `data`: what is needed to read them, and the label classes that the patch shows.
 
     The collection's `item_assets` says more: wavelengths, statistics and every class.
@@ -115,6 +116,7 @@ def item_bands(corine: Collection[int] | None, osm: Collection[str] | None) -> l
     Args:
         corine: CORINE codes that occur, None for a patch without the label.
         osm: names of OpenStreetMap classes that occur, likewise.
+        worldcover: WorldCover classes that occur, likewise.
     """
     found = [*_pixel_bands(), {"name": "scl", "data_type": "uint8"}]
     if corine is not None:
@@ -124,6 +126,10 @@ def item_bands(corine: Collection[int] | None, osm: Collection[str] | None) -> l
     if osm is not None:
         fields = [entry for name, entry in _osm_fields().items() if name in osm]
         found.append({"name": "osm", "data_type": "uint32", **({"classification:bitfields": fields} if fields else {})})
+    if worldcover is not None:
+        classes = [entry for value, entry in _worldcover_classes().items() if value in worldcover]
+        shown = {"classification:classes": classes} if classes else {}
+        found.append({"name": "worldcover", "data_type": "uint8", **shown})
     return found
 
 
@@ -174,6 +180,18 @@ def _osm_band() -> dict[str, Any]:
     return {"name": "osm", "data_type": "uint32", "gsd": 10, "classification:bitfields": fields}
 
 
+def _worldcover_band() -> dict[str, Any]:
+    unknown = {"value": 0, "name": "unknown", "nodata": True}
+    classes = [unknown, *_worldcover_classes().values()]
+    return {"name": "worldcover", "data_type": "uint8", "gsd": 10, "classification:classes": classes}
+
+
+@functools.cache
+def _worldcover_classes() -> dict[int, dict[str, Any]]:
+    """Classes by value."""
+    return {cover.value: _class(cover.value, cover.name, cover.colour) for cover in labels.WORLDCOVER}
+
+
 @functools.cache
 def _corine_classes() -> dict[int, dict[str, Any]]:
     """Classes by CORINE code."""
@@ -194,7 +212,7 @@ def _osm_fields() -> dict[str, dict[str, Any]]:
     }
 
 
-_CLASS_BANDS = {"scl": _scl_band, "corine": _corine_band, "osm": _osm_band}
+_CLASS_BANDS = {"scl": _scl_band, "corine": _corine_band, "osm": _osm_band, "worldcover": _worldcover_band}
 
 
 def _class(value: int, title: str, colour: labels.Colour) -> dict[str, Any]:

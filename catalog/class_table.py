@@ -3,7 +3,7 @@
 import csv
 import io
 
-from catalog.labels import CORINE, OSM, Colour
+from catalog.labels import CORINE, OSM, WORLDCOVER, Colour
 from catalog.stats import BandStatistics
 
 NAME = "classes.csv"
@@ -20,6 +20,9 @@ def class_table(statistics: BandStatistics) -> str:
         table.writerow(("corine", cover.grid_code, cover.code, cover.name, _hex(cover.colour), pixels))
     for osm in OSM:
         table.writerow(("osm", osm.value, osm.bit, osm.name, _hex(osm.colour), statistics.osm.get(osm.name, 0)))
+    for world in WORLDCOVER if statistics.worldcover else ():
+        pixels = statistics.worldcover.get(world.value, 0)
+        table.writerow(("worldcover", world.value, world.value, world.name, _hex(world.colour), pixels))
     return stream.getvalue()
 
 

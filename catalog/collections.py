@@ -37,18 +37,38 @@ _SENTINEL_LICENCE = {
     "href": "https://sentinels.copernicus.eu/documents/247904/690755/Sentinel_Data_Legal_Notice",
     "title": "Legal notice on the use of Copernicus Sentinel data",
 }
-_LABEL_LICENCES = [
-    {
-        "rel": "license",
-        "href": "https://opendatacommons.org/licenses/odbl/1-0/",
-        "title": "Array osm and objects.parquet: Open Database License, © OpenStreetMap contributors",
-    },
-    {
-        "rel": "license",
-        "href": "https://land.copernicus.eu/en/data-policy",
-        "title": "Array corine: Copernicus Land Monitoring Service data policy, European Environment Agency",
-    },
-]
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """What a collection says about one label array."""
+
+    keyword: str
+    attribution: str
+    licence: str
+    terms: str
+
+
+_LABELS = {
+    "osm": _Label(
+        "OpenStreetMap",
+        "OpenStreetMap (© OpenStreetMap contributors, ODbL)",
+        "https://opendatacommons.org/licenses/odbl/1-0/",
+        "Array osm and objects.parquet: Open Database License, © OpenStreetMap contributors",
+    ),
+    "corine": _Label(
+        "CORINE",
+        "CORINE Land Cover 2018 (European Union, Copernicus Land Monitoring Service, European Environment Agency)",
+        "https://land.copernicus.eu/en/data-policy",
+        "Array corine: Copernicus Land Monitoring Service data policy, European Environment Agency",
+    ),
+    "worldcover": _Label(
+        "WorldCover",
+        "ESA WorldCover (© ESA WorldCover project, CC-BY-4.0)",
+        "https://spdx.org/licenses/CC-BY-4.0.html",
+        "Array worldcover: CC-BY-4.0, © ESA WorldCover project, contains modified Copernicus Sentinel data",
+    ),
+}
 
 MEMBERS = (
     *(f"deepsentinel:{name}" for name in ("schema_version", "side_px", "arrays", "fingerprint")), "version", "links"
@@ -140,16 +160,15 @@ def build_collection(
         history: what `catalog.changes.history_of` says; its last version is the collection's.
     """
     names = ("eo", "raster", "zarr", "datacube", "classification", "version", "scientific", "table")
-    labelled = any(schema.BY_NAME[name].is_label for name in arrays)
+    labels = [_LABELS[name] for name in _LABELS if name in arrays]
     return {
         "type": "Collection",
         "id": record.collection_id,
         "stac_version": STAC_VERSION,
         "stac_extensions": [EXTENSIONS[name] for name in names],
         "title": record.title,
-        "description": _description(record, labelled),
-        "keywords": ["sentinel-1", "sentinel-2", "zarr", "machine learning"]
-        + (["CORINE", "OpenStreetMap"] if labelled else []),
+        "description": _description(record, labels),
+        "keywords": ["sentinel-1", "sentinel-2", "zarr", "machine learning", *(label.keyword for label in labels)],
         "license": "other",
         "providers": _PROVIDERS,
         "extent": {"spatial": {"bbox": [list(summary.bbox)]}, "temporal": {"interval": [list(summary.interval)]}},
@@ -160,8 +179,8 @@ def build_collection(
         "cube:dimensions": assets.dimensions(record.side_px),
         "cube:variables": assets.variables(arrays),
         "item_assets": assets.item_assets(arrays, statistics),
-        "assets": _assets(summary.patches, objects, labelled),
-        "links": _links(record, shards, labelled),
+        "assets": _assets(summary.patches, objects, bool(labels)),
+        "links": _links(record, shards, labels),
         "deepsentinel:schema_version": record.schema_version,
         "deepsentinel:side_px": record.side_px,
         "deepsentinel:arrays": list(arrays),
@@ -197,7 +216,7 @@ def link(rel: str, href: str, title: str | None = None, type_: str = "applicatio
     return {"rel": rel, "href": href, "type": type_} | ({"title": title} if title else {})
 
 
-def _description(record: CorpusRecord, labelled: bool) -> str:
+def _description(record: CorpusRecord, labels: Sequence["_Label"]) -> str:
     text = (
         f"Sentinel-1 gamma0 (VV, VH, terrain corrected) and Sentinel-2 Level-2A reflectance (12 bands) of "
         f"{record.side_px} x {record.side_px} pixels at 10 m, acquired within days of each other, at native "
@@ -206,11 +225,8 @@ def _description(record: CorpusRecord, labelled: bool) -> str:
         'with `xarray.open_zarr(item.assets["data"].href).sel(patch=item.id)`. '
         "Contains modified Copernicus Sentinel data."
     )
-    if labelled:
-        text += (
-            " Labels: CORINE Land Cover 2018 (European Union, Copernicus Land Monitoring Service, European "
-            "Environment Agency) and OpenStreetMap (© OpenStreetMap contributors, ODbL)."
-        )
+    if labels:
+        text += f" Labels: {' and '.join(label.attribution for label in labels)}."
     return text
 
 
@@ -265,12 +281,12 @@ def _document(name: str, title: str, type_: str = "application/json") -> dict[st
     return {"href": f"./{name}", "type": type_, "title": title, "roles": ["metadata"]}
 
 
-def _links(record: CorpusRecord, shards: Sequence[int], labelled: bool) -> list[dict[str, str]]:
+def _links(record: CorpusRecord, shards: Sequence[int], labels: Sequence["_Label"]) -> list[dict[str, str]]:
     return [
         link("root", "../catalog.json", "DeepSentinel"),
         link("parent", "../catalog.json", "DeepSentinel"),
         *(link("child", f"./shard-{shard:06d}/catalog.json", f"Shard {shard:06d}") for shard in shards),
         _SENTINEL_LICENCE,
-        *(_LABEL_LICENCES if labelled else []),
+        *({"rel": "license", "href": label.licence, "title": label.terms} for label in labels),
         link("cite-as", f"https://doi.org/{DOI}", "Towards DeepSentinel", "text/html"),
     ]

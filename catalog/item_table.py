@@ -60,6 +60,8 @@ PROPERTIES: Mapping[str, pa.DataType] = {
     "deepsentinel:corine_known_share": pa.float64(),
     "deepsentinel:corine_majority": pa.int32(),
     "deepsentinel:osm_classes": _STRINGS,
+    "deepsentinel:worldcover_classes": pa.list_(pa.int32()),
+    "deepsentinel:worldcover_known_share": pa.float64(),
     **split_items.PROPERTIES,
     "deepsentinel:shard": pa.int64(),
     "deepsentinel:index": pa.int64(),

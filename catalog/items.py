@@ -221,7 +221,7 @@ def _quality(provenance: Provenance) -> dict[str, Any]:
 def _labels(statistics: BandStatistics, pixels: int) -> dict[str, Any]:
     """Classes that occur in the patch; nothing for a patch without labels."""
     if not statistics.corine and not statistics.osm:
-        return {}
+        return _worldcover(statistics, pixels)
     known = {code: count for code, count in statistics.corine.items() if code}
     found: dict[str, Any] = {
         "deepsentinel:corine_classes": sorted(known),
@@ -230,7 +230,17 @@ def _labels(statistics: BandStatistics, pixels: int) -> dict[str, Any]:
     }
     if known:  # the smaller code wins a tie, so that the answer depends on no order
         found["deepsentinel:corine_majority"] = min(known, key=lambda code: (-known[code], code))
-    return found
+    return found | _worldcover(statistics, pixels)
+
+
+def _worldcover(statistics: BandStatistics, pixels: int) -> dict[str, Any]:
+    if not statistics.worldcover:
+        return {}
+    known = {value: count for value, count in statistics.worldcover.items() if value}
+    return {
+        "deepsentinel:worldcover_classes": sorted(known),
+        "deepsentinel:worldcover_known_share": round(sum(known.values()) / pixels, 6),
+    }
 
 
 def _links(provenance: Provenance, record: CorpusRecord, shard: int) -> list[dict[str, str]]:
@@ -253,7 +263,8 @@ def _assets(
 ) -> dict[str, Any]:
     corine = set(statistics.corine) - {0} if statistics.corine else None
     osm = set(statistics.osm) if statistics.osm or "osm" in files else None
-    bands = item_bands(corine, osm)
+    worldcover = set(statistics.worldcover) - {0} if statistics.worldcover else None
+    bands = item_bands(corine, osm, worldcover)
     found: dict[str, Any] = {"data": {"href": f"../shards/{shard:06d}.zarr", **DATA, "bands": bands}}
     for name, kind in PICTURES.items():
         if name in files:

@@ -1,4 +1,4 @@
-"""Class tables of all labels: CORINE Land Cover 2018, Sentinel-2 scene classification, OpenStreetMap."""
+"""Class tables of all labels: CORINE 2018, OpenStreetMap, ESA WorldCover, Sentinel-2 scene classification."""
 
 from dataclasses import dataclass
 
@@ -15,11 +15,12 @@ from catalog.corine_classes import (
 )
 from catalog.errors import CorpusError
 from catalog.osm_classes import OSM, OSM_BY_NAME, OsmClass, osm_bits
+from catalog.worldcover_classes import WORLDCOVER, WORLDCOVER_BY_VALUE, WorldCoverClass
 
 __all__ = [
     "BIGEARTHNET_19", "CORINE", "CORINE_BY_CODE", "CORINE_BY_GRID_CODE", "CORINE_LEVEL1", "CORINE_LEVEL2", "OSM",
-    "OSM_BY_NAME", "SCL", "Colour", "LandCoverClass", "OsmClass", "SceneClass", "bigearthnet_group", "check_classes",
-    "osm_bits",
+    "OSM_BY_NAME", "SCL", "WORLDCOVER", "WORLDCOVER_BY_VALUE", "Colour", "LandCoverClass", "OsmClass", "SceneClass",
+    "WorldCoverClass", "bigearthnet_group", "check_classes", "osm_bits",
 ]  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from catalog import bands, schema
 from catalog.corpus import Corpus
 from catalog.errors import CorpusError
 from catalog.grid import PatchGrid
-from catalog.labels import CORINE, OSM, SCL
+from catalog.labels import CORINE, OSM, SCL, WORLDCOVER
 from catalog.patch import Provenance
 from catalog.stores import open_store
 
@@ -148,9 +148,12 @@ def _flags(name: str) -> dict[str, Any]:
     if name == "osm":
         masks = np.array([osm.value for osm in OSM], np.uint32)
         return {"flag_masks": masks, "flag_meanings": " ".join(osm.name for osm in OSM)}
-    classes = [(0, "unknown"), *((c.grid_code, f"{c.code} {c.name}") for c in CORINE)] if name == "corine" else [
-        (scene.value, scene.name) for scene in SCL
-    ]  # fmt: skip
+    tables = {
+        "corine": [(0, "unknown"), *((c.grid_code, f"{c.code} {c.name}") for c in CORINE)],
+        "worldcover": [(0, "unknown"), *((cover.value, cover.name) for cover in WORLDCOVER)],
+        "scl": [(scene.value, scene.name) for scene in SCL],
+    }
+    classes = tables[name]
     words = ["_".join("".join(c if c.isalnum() else " " for c in text).split()) for _, text in classes]
     return {"flag_values": np.array([value for value, _ in classes], np.uint8), "flag_meanings": " ".join(words)}
 

@@ -145,7 +145,8 @@ class Patch:
     s1: NDArray[np.int16]
     """(2, side, side): VV VH, gamma0 in dB x 100, -32768 is nodata."""
     labels: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """"corine" (side, side) uint8 grid codes, 0 unknown; "osm" (side, side) uint32 bitmask, 0 unknown."""
+    """"corine" (side, side) uint8 grid codes, 0 unknown; "osm" (side, side) uint32 bitmask, 0 unknown;
+    "worldcover" (side, side) uint8 classes 10..100, 0 unknown."""
 
     @property
     def patch_id(self) -> str:

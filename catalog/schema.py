@@ -65,6 +65,10 @@ ARRAYS: tuple[ArraySpec, ...] = (
         "osm", _10M, "uint32", UNKNOWN_LABEL,
         {"long_name": "OpenStreetMap classes, one bit a class; 0 is unknown, not background"}, is_label=True,
     ),
+    ArraySpec(
+        "worldcover", _10M, "uint8", UNKNOWN_LABEL,
+        {"long_name": "ESA WorldCover, classes 10..100; 0 is unknown"}, is_label=True,
+    ),
 )  # fmt: skip
 BY_NAME = {spec.name: spec for spec in ARRAYS}
 

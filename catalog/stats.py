@@ -73,6 +73,8 @@ class BandStatistics:
     """Pixels by CORINE code, such as 312; 0 is unknown."""
     osm: Mapping[str, int] = field(default_factory=dict)
     """Pixels by OpenStreetMap class; classes overlap."""
+    worldcover: Mapping[int, int] = field(default_factory=dict)
+    """Pixels by WorldCover class, such as 40; 0 is unknown."""
 
     @classmethod
     def of(cls, patch: Patch) -> "BandStatistics":
@@ -82,7 +84,7 @@ class BandStatistics:
             for pixels, band in zip(array, group, strict=True):
                 scale = bands.S2_SCALE if band.sensor == "sentinel-2" else bands.S1_SCALE_DB
                 moments[band.name] = Moments.of(pixels[pixels != band.nodata], scale)
-        return cls(1, moments, count_corine(patch), count_osm(patch))
+        return cls(1, moments, count_corine(patch), count_osm(patch), count_worldcover(patch))
 
     def merge(self, other: "BandStatistics") -> "BandStatistics":
         """Statistics of both sets together."""
@@ -93,6 +95,7 @@ class BandStatistics:
             {name: self.bands.get(name, none).merge(other.bands.get(name, none)) for name in names},
             _add(self.corine, other.corine),
             _add(self.osm, other.osm),
+            _add(self.worldcover, other.worldcover),
         )
 
     def mean(self, names: Sequence[str]) -> NDArray[np.float64]:
@@ -111,16 +114,19 @@ class BandStatistics:
 
     def to_json(self) -> str:
         """Indented JSON; equal statistics give equal bytes and floats survive the round trip."""
+        counted: dict[str, Mapping[Any, int]] = {"corine": known(self.corine), "osm": self.osm}
+        counted["worldcover"] = known(self.worldcover)
         fields = {
             "patches": self.patches,
             "bands": {name: asdict(moments) for name, moments in self.bands.items() if moments.count},
             "corine": {str(code): pixels for code, pixels in sorted(self.corine.items())},
             "osm": dict(self.osm),
+            "worldcover": {str(value): pixels for value, pixels in sorted(self.worldcover.items())},
             "class_weights": {
                 name: {
                     method: {str(c): round(w, 6) for c, w in weigh(counts).items()} for method, weigh in WEIGHTS.items()
                 }
-                for name, counts in (("corine", known(self.corine)), ("osm", self.osm))
+                for name, counts in counted.items()
             },
         }
         return json.dumps(fields, indent=2, allow_nan=False) + "\n"
@@ -139,7 +145,9 @@ class BandStatistics:
         """
         try:
             moments = {name: Moments(**values) for name, values in raw["bands"].items()}
-            return cls(raw["patches"], moments, {int(code): n for code, n in raw["corine"].items()}, raw["osm"])
+            by_number = ({int(code): n for code, n in raw.get(name, {}).items()} for name in ("corine", "worldcover"))
+            corine, worldcover = by_number
+            return cls(raw["patches"], moments, corine, raw["osm"], worldcover)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CorpusError(
                 f"{where} is damaged ({type(error).__name__}: {error}); publish the build again"
@@ -167,6 +175,14 @@ def count_osm(patch: Patch) -> dict[str, int]:
     mask = patch.labels["osm"]
     counts = {osm.name: int(np.count_nonzero(mask & np.uint32(1 << osm.bit))) for osm in OSM}
     return {name: pixels for name, pixels in counts.items() if pixels}
+
+
+def count_worldcover(patch: Patch) -> dict[int, int]:
+    """Pixels by WorldCover class, classes that occur only; 0 is unknown. Empty without the label."""
+    if "worldcover" not in patch.labels:
+        return {}
+    values, pixels = np.unique(patch.labels["worldcover"], return_counts=True)
+    return {int(value): int(n) for value, n in zip(values, pixels, strict=True)}
 
 
 def _add(left: Mapping[Any, int], right: Mapping[Any, int]) -> dict[Any, int]:

@@ -39,6 +39,7 @@ from ingest.sample import Plan, read_plan
 from ingest.scenes import Renewal, Way, find_scenes
 from ingest.sources import PLANETARY_COMPUTER, source_of
 from ingest.workers import LOCAL, hire, terminable
+from ingest.worldcover import check_source, product_name
 
 _GIVE_UP_AFTER = 8  # shards in a row: then it is not the shards
 _PLACES_LOOKED_AT = 1000  # to see whether labels cover a plan
@@ -77,6 +78,8 @@ class Build:
     """CORINE raster or polygons, a path or URL; makes the corpus a labelled one."""
     osm: Path | None = None
     """OpenStreetMap extract (.osm.pbf); makes the corpus a labelled one."""
+    worldcover: Literal[2020, 2021] | None = None
+    """Year of ESA WorldCover, the label that covers all land, from the provider; makes the corpus a labelled one."""
     max_gap_days: float = 3.0
     """Longest time between the two images of a patch."""
     scene_cloud_max: float = 60.0
@@ -203,17 +206,20 @@ def prepare_labels(options: Build, plan: Plan) -> LabelSources:
         with open_corine(options.corine) as corine:
             step = len(plan.places) // _PLACES_LOOKED_AT + 1
             check_coverage(corine, [plan.places[i].grid for i in range(0, len(plan.places), step)])
+    if options.worldcover is not None:
+        check_source(source_of(options.source))
     names = tuple(label_files(options).items())
     if options.osm is None:
-        return LabelSources(options.corine, None, names)
+        return LabelSources(options.corine, None, options.worldcover, names)
     features = options.out / "osm"
     extract(options.osm, features)
-    return LabelSources(options.corine, features.absolute(), names)
+    return LabelSources(options.corine, features.absolute(), options.worldcover, names)
 
 
 def label_files(options: Build) -> dict[str, str]:
     """Name of the file that each label comes from."""
-    sources = {"corine": options.corine, "osm": options.osm}
+    world = None if options.worldcover is None else product_name(options.worldcover)
+    sources = {"corine": options.corine, "osm": options.osm, "worldcover": world}
     return {name: PurePosixPath(str(path)).name for name, path in sources.items() if path is not None}
 
 
@@ -258,7 +264,7 @@ def _judge(failures: Sequence[DeepSentinelError], summary: BuildSummary, count: 
 
 def _record(options: Build, plan: Plan) -> dict[str, Any]:
     """What decides the bytes of a build, and so which builds are the same."""
-    labelled = options.corine is not None or options.osm is not None
+    labelled = bool(label_files(options))
     return corpus_record(
         "labelled" if labelled else "unlabelled",
         plan.places[0].grid.side_px,

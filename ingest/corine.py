@@ -4,6 +4,9 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from catalog.grid import PatchGrid
 from ingest.corine_raster import CorineRaster
 from ingest.corine_vector import SUFFIXES, CorineVector
@@ -26,6 +29,16 @@ def open_corine(href: str) -> Corine:
     if not remote and not Path(href).exists():
         raise PlanError(f"there is no CORINE file {href}; docs/labels.md says where to download it")
     return CorineVector(Path(href)) if Path(href).suffix.lower() in SUFFIXES else CorineRaster(href)
+
+
+def labels_and_unknown(corine: Corine, grid: PatchGrid) -> tuple[NDArray[np.uint8], dict[str, int]]:
+    """Labels of a patch, and how often each value that is neither a class nor "no data" occurs in it.
+
+    Such values are stored as unknown; pixels are counted for the raster edition, polygons for the vector edition.
+    """
+    before = corine.unknown.copy()
+    codes = corine.labels(grid)
+    return codes, {str(value): count for value, count in sorted((corine.unknown - before).items())}
 
 
 def check_coverage(corine: Corine, grids: Sequence[PatchGrid]) -> None:

@@ -17,7 +17,7 @@ from catalog.objects import objects_path
 from catalog.patch import Patch, ScenePair, describe_scene
 from catalog.shard import write_shard
 from ingest.arrange import Candidate, ShardJob, by_scene
-from ingest.corine import open_corine
+from ingest.corine import labels_and_unknown, open_corine
 from ingest.errors import PlanError, ReadError, Refused, SourceError
 from ingest.folder import disk_errors
 from ingest.images import Access
@@ -28,6 +28,7 @@ from ingest.osm_objects import write_objects
 from ingest.pair_reader import PairReader
 from ingest.ratelimit import RateLimit
 from ingest.sources import source_of
+from ingest.worldcover import WorldCover, Year
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ class LabelSources:
     """Path or URL."""
     osm_features: Path | None
     """The folder of tables that `ingest.osm.extract` wrote."""
+    worldcover: Year | None = None
+    """Year of ESA WorldCover."""
     names: tuple[tuple[str, str], ...] = ()
     """Label name and source file, for provenance."""
 
@@ -125,6 +128,7 @@ class PatchReader:
         if self._corine is not None:
             stack.push(self._corine)
         self._osm = OsmFeatures(labels.osm_features) if labels.osm_features else None
+        self._worldcover = stack.enter_context(WorldCover(labels.worldcover, access)) if labels.worldcover else None
 
     def read_all(self, candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Patch | Refused]]:
         """Each candidate's patch, or why it is not fit for the corpus, in order.
@@ -143,11 +147,15 @@ class PatchReader:
         broken = check_limits(patch, self._limits)
         grid = patch.provenance.grid
         made: dict[str, Any] = {}
+        unknown: dict[str, int] = {}
         if self._corine is not None:
-            made["corine"] = self._corine.labels(grid)
+            made["corine"], unknown = labels_and_unknown(self._corine, grid)
         if self._osm is not None:
             made["osm"] = self._osm.labels(grid)
-        extra = ({"labels": self._names} if made else {}) | ({"physics": broken} if broken else {})
+        if self._worldcover is not None:
+            made["worldcover"] = self._worldcover.labels(grid)
+        extra: dict[str, Any] = ({"labels": self._names} if made else {}) | ({"physics": broken} if broken else {})
+        extra |= {"corine_unknown": unknown} if unknown else {}
         provenance = dataclasses.replace(patch.provenance, extra=extra)
         return dataclasses.replace(patch, labels=made, provenance=provenance)
 

@@ -34,6 +34,7 @@ from ingest.sandbox.passes import OpticalPass, RadarPass, optical_passes, radar_
 from ingest.sandbox.regions import PRESETS, S1_MARGIN_PX, SimulatedRegion
 from ingest.sandbox.settlements import works
 from ingest.sandbox.sun import sun_at
+from ingest.sandbox.worldcovermap import classes_of, write_worldcover
 
 MAX_GAP = dt.timedelta(days=3)  # Kruitwagen 2020, section 3: radar scenes further from every optical one are of no use
 _S1_WIDTH_PX, _S1_HEIGHT_PX = 27_000, 20_500  # of a typical IW slice in the Planetary Computer's archive
@@ -257,16 +258,19 @@ def scene_seed(seed: int, tile: str, time: dt.datetime) -> int:
 
 
 def _write_labels(out: Path, bare: Sequence[_Task], seed: int) -> None:
-    """CORINE of the regions in Europe, OpenStreetMap of all."""
+    """CORINE of the regions in Europe, OpenStreetMap and WorldCover of all."""
     maps: list[Corine] = []
+    covers: list[tuple[Frame, NDArray[Any]]] = []
     builder = OsmBuilder()
     for task in bare:
         frame, made = task.region.optical_frame, _cropped(Ground.load(task.ground))
         if in_europe(*task.region.centre_deg):
             maps.append(corine(frame, made.zone))
         add_region(builder, frame, made, works(frame, seed))
+        covers.append((frame, classes_of(made)))
     if maps:
         write_corine(out / "labels" / "corine.tif", maps)
+    write_worldcover(out, covers)
     builder.write(_ready(out / "labels" / "osm.osm.pbf"))
 
 

@@ -156,7 +156,7 @@ def test_asking_for_what_is_not_there_says_what_is(tmp_path, patches):
 def test_provenance_survives_json(patches):
     provenance = patches[0].provenance
     assert type(provenance).from_json(provenance.to_json()) == provenance
-    assert set(NAMES) == set(schema.arrays_of(patches[0]))
+    assert set(NAMES) - set(schema.arrays_of(patches[0])) == {"worldcover"}  # which fake patches lack
 
 
 def _read_error(reader, row):

@@ -15,9 +15,10 @@ from catalog.grid import PatchGrid, cell_at
 from catalog.labels import CORINE_BY_GRID_CODE
 from catalog.mgrs import transformer, utm_epsg
 from ingest.corine import check_coverage, open_corine
-from ingest.corine_raster import CorineRaster, centres_there
+from ingest.corine_raster import CorineRaster
 from ingest.corine_vector import CorineVector
 from ingest.errors import PlanError
+from ingest.projected import centres_there
 
 WEST_M, NORTH_M = 4_050_000, 3_100_000  # near Aachen
 SIZE = 60  # cells: 6 km
@@ -63,7 +64,7 @@ def test_centres_equal_those_projected_one_by_one(lon, lat):
     grid = cell_at(epsg, *transformer(4326, epsg).transform(lon, lat))
     assert grid is not None
     exact = transformer(epsg, 3035).transform(*np.meshgrid(*grid.centres_m(10)))
-    np.testing.assert_allclose(centres_there(grid), exact, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(centres_there(grid, 3035), exact, rtol=0, atol=1e-6)
 
 
 def test_three_digit_codes_give_the_labels_of_grid_codes(tmp_path):
