@@ -156,14 +156,20 @@ def build(config: Pretrain, normalisation: "Normalisation", placement: "Placemen
     from dsjax.state import count, init_state, split_model
     from dsjax.step import Plan, make_train_step
 
-    graphdef, params, stats = split_model(simclr.SimCLR(config, rngs=nnx.Rngs(config.seed)))
+    def model() -> simclr.SimCLR:
+        return simclr.SimCLR(config, rngs=nnx.Rngs(config.seed))
+
+    def initial() -> "TrainState":
+        _, params, stats = split_model(model())
+        return init_state(params, stats, tx, ema=config.optimiser.ema is not None)
+
+    graphdef, params, _ = split_model(nnx.eval_shape(model))
     tx = make_optimiser(config.optimiser, config.steps)
-    state = init_state(params, stats, tx, ema=config.optimiser.ema is not None)
-    placed = place_state(state, placement, sharded=config.shard_parameters)
+    placed = place_state(jax.eval_shape(initial), placement, sharded=config.shard_parameters)
     plan = Plan(config.seed, config.steps, config.accumulate, config.optimiser.ema)
     train_step = make_train_step(graphdef, tx, simclr.method(config, normalisation), plan, placed)
     _log.info("%s of width %g: %.2f million parameters", config.encoder.name, config.encoder.width, count(params) / 1e6)
-    return Start(jax.device_put(state, placed), train_step, placed)
+    return Start(jax.jit(initial, out_shardings=placed)(), train_step, placed)
 
 
 def go_on(run: Path, start: Start, loader: Any) -> Start:
