@@ -12,11 +12,10 @@ when publishing is killed; running it again then ends where an undisturbed run w
 """
 
 import hashlib
-import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,29 +30,24 @@ from catalog.collections import CorpusRecord, build_collection, build_root
 from catalog.density import density_map
 from catalog.documents import read_document, replace_file
 from catalog.errors import CorpusError
-from catalog.index import write_index, z_order
-from catalog.items import objects_href, rebase, with_split
+from catalog.items import objects_href
 from catalog.objects import NAME as OBJECTS
 from catalog.objects import merge_objects
 from catalog.program import main
+from catalog.settle import settle_items
 from catalog.shard import list_shards
 from catalog.shard_items import (
     ITEMS_VERSION,
     PublishedShard,
-    item_path,
     publish_shard,
     published,
     read_moments,
     remove_strays,
-    write_item,
 )
 from catalog.splits import DEFAULT_HELD_OUT, SplitRules
 from catalog.stats import merge_all
 from catalog.summary import Summary
 from catalog.transfer import bring_objects, bring_shard
-
-_SETTLED_AT_ONCE = 512  # items in memory
-_SETTLED_A_TASK = 32  # enough that handing them to a thread costs nothing beside reading and writing them
 
 
 @dataclass(frozen=True)
@@ -143,27 +137,18 @@ def finish_collection(folder: Path, parts: Mapping[int, PublishedShard], rules: 
     replace_file(folder / "CHANGELOG.md", changes.changelog(first.record.title, history))
     if labelled:
         replace_file(folder / class_table.NAME, class_table.class_table(statistics))
-    _write_index(folder, parts, stated, collection, pool)
+    replace_file(folder / "thumbnail.png", _map_of(parts, collection))
+    settle_items(folder, parts, stated, before, collection, pool)
     replace_file(path, json.dumps(collection, indent=2) + "\n")
     for shard, part in parts.items():
         remove_strays(folder, shard, part.rows)
 
 
-def _write_index(
-    folder: Path,
-    parts: Mapping[int, PublishedShard],
-    stated: Sequence[Mapping[str, Any]] | None,
-    collection: Mapping[str, Any],
-    pool: Executor,
-) -> None:
-    """Draw the map of the collection, and write its items, splits stated, into one table in z-order."""
-    rows = [(shard, row) for shard, part in parts.items() for row in part.rows]
-    lon, lat = [row.lon_deg for _, row in rows], [row.lat_deg for _, row in rows]
-    picture = density_map(lon, lat, collection["extent"]["spatial"]["bbox"][0])
-    replace_file(folder / "thumbnail.png", preview.encode_png(picture))
-    order = z_order(lon, lat).tolist()
-    settled = ((item_path(folder, rows[i][0], rows[i][1].patch_id), {} if stated is None else stated[i]) for i in order)
-    write_index(folder / "items.parquet", _settle_items(settled, pool), collection)
+def _map_of(parts: Mapping[int, PublishedShard], collection: Mapping[str, Any]) -> bytes:
+    """The picture of the collection."""
+    rows = [row for part in parts.values() for row in part.rows]
+    bbox = collection["extent"]["spatial"]["bbox"][0]
+    return preview.encode_png(density_map([row.lon_deg for row in rows], [row.lat_deg for row in rows], bbox))
 
 
 def _write_split_statistics(
@@ -225,30 +210,6 @@ def _split(
     if found is None:
         return None, None
     return split_items.summary_of(places, *found), [split_items.properties_of(split, found[0]) for split in found[1]]
-
-
-def _settle_items(items: Iterable[tuple[Path, Mapping[str, Any]]], pool: Executor) -> Iterator[dict[str, Any]]:
-    """Items in this order, their split stated in their file too, hrefs relative to the collection.
-
-    Args:
-        items: path of each, and what it says about its split.
-    """
-    rest = iter(items)
-    while group := list(itertools.islice(rest, _SETTLED_AT_ONCE)):
-        tasks = [group[i : i + _SETTLED_A_TASK] for i in range(0, len(group), _SETTLED_A_TASK)]
-        yield from itertools.chain.from_iterable(pool.map(_settle, tasks))
-
-
-def _settle(items: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    found = []
-    for path, stated in items:
-        cure = f"remove {path.parent / 'shard.json'} and publish again"
-        item = read_document(path, cure, ("properties", "links", "assets"))
-        made = with_split(item, stated)
-        if made != item:
-            write_item(path, made)
-        found.append(rebase(made, path.parent.name))
-    return found
 
 
 def _join_objects(folder: Path, parts: Mapping[int, PublishedShard]) -> int | None:

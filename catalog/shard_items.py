@@ -138,6 +138,8 @@ def published(
     found = PublishedShard.from_json(path.read_text()) if path.is_file() else None
     if found is None or found.record != record or found.objects != (objects is not None):
         return None
+    if not {f"{row.patch_id}.json" for row in found.rows} <= {entry.name for entry in path.parent.iterdir()}:
+        return None  # killed between an item's end and its replacement
     store = shard_path(folder, shard)
     unchanged = found.ref.nbytes == nbytes_of(store) and newest_ns(store) <= path.stat().st_mtime_ns
     if unchanged and not verify:
@@ -214,9 +216,9 @@ def write_item(path: Path, item: Mapping[str, Any], *, fresh: bool = False) -> N
     """Write or replace an item.
 
     Args:
-        fresh: nothing leads there yet, so that no reader can meet half a file.
+        fresh: nothing leads there yet.
     """
-    _write(path, orjson.dumps(item), fresh)
+    replace_file(path, orjson.dumps(item), unread=fresh)
 
 
 def remove_strays(folder: Path, shard: int, rows: Sequence[Row]) -> None:
@@ -268,10 +270,6 @@ def _publish_patch(
     files = {**{name: describe_file(content) for name, content in pictures.items()}, **known}
     item = build_item(patch.provenance, record, shard, row, statistics, files)
     for name, content in pictures.items():
-        _write(folder / picture_href(patch.patch_id, shard, name), content, fresh)
+        replace_file(folder / picture_href(patch.patch_id, shard, name), content, unread=fresh)
     write_item(item_path(folder, shard, patch.patch_id), item, fresh=fresh)
     return item, statistics, Row.of(item, patch.provenance.grid)
-
-
-def _write(path: Path, content: bytes, fresh: bool) -> None:
-    path.write_bytes(content) if fresh else replace_file(path, content)
