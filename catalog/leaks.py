@@ -31,14 +31,25 @@ class Member:
     """CORINE codes and names of OpenStreetMap classes that it shows."""
     sources: Collection[str]
     """Ids of the scenes that it was read from."""
+    fold: int | None = None
+    """Of a training patch that is used in cross-validation."""
+    near_folds: Collection[int] = ()
+    """Folds that it does not train beside."""
 
 
 def check_leaks(members: Sequence[Member], rules: SplitRules) -> Iterator[Finding]:
-    """Patches of different splits nearer than the buffer or with a source pixel in common, and held-out classes."""
+    """Patches of different splits nearer than the buffer or with a source pixel in common, and held-out classes.
+
+    Of two training patches, too, that are nearer than the buffer and of different folds, neither may train while the
+    other validates.
+    """
     inside = [member for member in members if member.split != NONE]
     for left, right, distance_m in close_pairs([m.grid for m in inside], max(rules.buffer_m, _SHARED_M)):
         one, other = inside[left], inside[right]
         if one.split == other.split:
+            if distance_m < rules.buffer_m and _trains_beside(one, other):
+                pair = f"{one.patch_id} (fold {one.fold}) and {other.patch_id} (fold {other.fold})"
+                yield Finding("split-fold", pair, f"are {distance_m:.0f} m apart (limit {rules.buffer_m} m)")
             continue
         pair = f"{one.patch_id} ({one.split}) and {other.patch_id} ({other.split})"
         if distance_m < rules.buffer_m:
@@ -48,6 +59,13 @@ def check_leaks(members: Sequence[Member], rules: SplitRules) -> Iterator[Findin
     for member in inside:
         if member.split == TRAIN and (shown := sorted(set(member.classes) & set(rules.held_out))):
             yield Finding("split-held-out", member.patch_id, f"trains and shows {', '.join(shown)}, which is held out")
+
+
+def _trains_beside(one: Member, other: Member) -> bool:
+    """Whether one of two patches trains while the other validates."""
+    if one.fold is None or other.fold is None or one.fold == other.fold:
+        return False
+    return other.fold not in one.near_folds or one.fold not in other.near_folds
 
 
 def close_pairs(grids: Sequence[PatchGrid], limit_m: float) -> list[tuple[int, int, float]]:

@@ -18,7 +18,7 @@ SEASONS = {"winter": (12, 1, 2), "spring": (3, 4, 5), "summer": (6, 7, 8), "autu
 COLUMNS = (
     "id", "datetime", "start_datetime", "end_datetime", "platform", "eo:cloud_cover", "sat:orbit_state",
     "deepsentinel:s1_orbit_state", "deepsentinel:s1_platform", "deepsentinel:gap_hours", "deepsentinel:corine_classes",
-    "deepsentinel:osm_classes", "deepsentinel:split", "grid:code",
+    "deepsentinel:osm_classes", "deepsentinel:split", "deepsentinel:fold", "deepsentinel:near_folds", "grid:code",
 )  # fmt: skip
 """Columns of an index that `select` looks at."""
 

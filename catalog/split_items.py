@@ -23,11 +23,12 @@ PROPERTIES: Mapping[str, pa.DataType] = {
     "deepsentinel:split_reason": pa.string(),
     VERSION: pa.string(),
     "deepsentinel:fold": pa.int32(),
+    "deepsentinel:near_folds": pa.list_(pa.int32()),
 }
 """What an item says about its split; `ml-aoi:split` knows no "none", so such items lack it."""
 COLUMNS = (
     "id", "proj:code", "proj:bbox", "deepsentinel:split", "deepsentinel:corine_classes", "deepsentinel:osm_classes",
-    "deepsentinel:s1_item_id", "deepsentinel:s2_item_id",
+    "deepsentinel:s1_item_id", "deepsentinel:s2_item_id", "deepsentinel:fold", "deepsentinel:near_folds",
 )  # fmt: skip
 """Columns of an index that `check_splits` reads."""
 _TOLERANCE = 0.1  # of a class's share in the test split; beyond it publishing warns
@@ -79,6 +80,8 @@ def properties_of(split: Split, rules: SplitRules) -> dict[str, Any]:
         found["deepsentinel:split_reason"] = split.reason
     if split.fold is not None:
         found["deepsentinel:fold"] = split.fold
+    if split.near_folds:
+        found["deepsentinel:near_folds"] = list(split.near_folds)
     return found
 
 
@@ -109,7 +112,10 @@ def check_splits(table: pa.Table, version: str) -> Iterator[Finding]:
     for row in table.select(list(COLUMNS)).to_pylist():
         place = Place.of(row)
         sources = (row["deepsentinel:s1_item_id"], row["deepsentinel:s2_item_id"])
-        members.append(Member(row["id"], place.grid, row["deepsentinel:split"] or NONE, place.classes, sources))
+        stated, folds = row["deepsentinel:split"] or NONE, row["deepsentinel:near_folds"] or ()
+        members.append(
+            Member(row["id"], place.grid, stated, place.classes, sources, row["deepsentinel:fold"], tuple(folds))
+        )
         expected = split_of(place.grid, place.classes, rules).name
         if row["deepsentinel:split"] != expected:
             yield Finding("split-version", row["id"], f"is {row['deepsentinel:split']}, its place gives {expected}")

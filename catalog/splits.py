@@ -18,7 +18,7 @@ from catalog.errors import CorpusError
 from catalog.grid import PatchGrid
 from catalog.labels import check_classes
 
-TRAIN, TEST, NONE = "train", "test", "none"
+TRAIN, VAL, TEST, NONE = "train", "val", "test", "none"
 BUFFER, HELD_OUT = "buffer", "held_out_class"
 """Reasons for `NONE`."""
 
@@ -92,6 +92,14 @@ class Split:
     """Why none."""
     fold: int | None = None
     """0..folds-1 of a training patch: which part of cross-validation its block belongs to."""
+    near_folds: tuple[int, ...] = ()
+    """Other folds that a training patch lies so near to that it must not train when one of them validates."""
+
+    def in_fold(self, fold: int) -> str:
+        """ "train", "val" or "none" when a fold of the training patches is held out for validation."""
+        if self.name != TRAIN or fold in self.near_folds:
+            return NONE
+        return VAL if self.fold == fold else TRAIN
 
 
 def split_of(grid: PatchGrid, classes: Collection[str], rules: SplitRules) -> Split:
@@ -103,15 +111,17 @@ def split_of(grid: PatchGrid, classes: Collection[str], rules: SplitRules) -> Sp
     lon, lat = _centre(grid)
     own = _block(lon, lat, rules)
     tests = _is_test(own, rules)
-    touched = _blocks_near(grid, rules)
+    touched = _blocks_near(grid, rules, rules.buffer_m)
     if bool(np.any(_is_test(touched, rules) != tests)):
         return Split(NONE, BUFFER)
     if bool(tests):
         return Split(TEST)
     if not set(classes).isdisjoint(rules.held_out):
         return Split(NONE, HELD_OUT)
-    fold = int(_uniform(own, rules.salt, stream=1) * rules.folds)
-    return Split(TRAIN, None, fold)
+    fold = int(_fold(own, rules))
+    around = _blocks_near(grid, rules, rules.buffer_m + grid.side_m)  # a patch reaches half a side beyond its block
+    near = np.unique(_fold(around[~_is_test(around, rules)], rules)).tolist()
+    return Split(TRAIN, None, fold, tuple(other for other in near if other != fold))
 
 
 def choose_salt(
@@ -171,7 +181,7 @@ def _groups(
     for grid, shown in zip(grids, classes, strict=True):
         key = (
             int(_block(*_centre(grid), rules)),
-            tuple(_blocks_near(grid, rules).tolist()),
+            tuple(_blocks_near(grid, rules, rules.buffer_m).tolist()),
             not set(shown).isdisjoint(rules.held_out),
         )
         index.append(numbers.setdefault(key, len(numbers)))
@@ -217,10 +227,10 @@ def _block(lon_deg: Any, lat_deg: Any, rules: SplitRules) -> NDArray[np.uint64]:
     return np.asarray(row * columns + column).astype(np.uint64)
 
 
-def _blocks_near(grid: PatchGrid, rules: SplitRules) -> NDArray[np.uint64]:
-    """Every block that a patch, widened by the buffer on all sides, touches; rather one too many."""
+def _blocks_near(grid: PatchGrid, rules: SplitRules, wider_m: int) -> NDArray[np.uint64]:
+    """Every block that a patch, widened on all sides, touches; rather one too many."""
     west, south, east, north = grid.footprint().bounds
-    reach_m = rules.buffer_m * _WIDER + _BEND_M
+    reach_m = wider_m * _WIDER + _BEND_M
     rise = reach_m / _DEG_LAT_M
     south, north = south - rise, north + rise
     reach = reach_m / (_DEG_LON_M * np.cos(np.radians(max(abs(south), abs(north)))))
@@ -232,6 +242,11 @@ def _blocks_near(grid: PatchGrid, rules: SplitRules) -> NDArray[np.uint64]:
 
 def _is_test(blocks: NDArray[np.uint64], rules: SplitRules, salt: int | None = None) -> NDArray[np.bool_]:
     return np.asarray(_uniform(blocks, rules.salt if salt is None else salt) < rules.test_share)
+
+
+def _fold(blocks: NDArray[np.uint64], rules: SplitRules) -> NDArray[np.int64]:
+    """The fold of each block, as if it trained."""
+    return np.asarray(_uniform(blocks, rules.salt, stream=1) * rules.folds).astype(np.int64)
 
 
 def _uniform(blocks: NDArray[np.uint64], salt: int, stream: int = 0) -> NDArray[np.float64]:

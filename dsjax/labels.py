@@ -1,17 +1,22 @@
 """Classes of crops from CORINE pixels, and the split that keeps neighbours together."""
 
 import hashlib
+from itertools import repeat
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from catalog.labels import CORINE_BY_GRID_CODE
+from catalog.splits import TRAIN, Split
 
 UNKNOWN = -1
 SPLIT = "deepsentinel:split"
 """Column of a corpus table that states the split of a patch."""
 
+FOLD, NEAR_FOLDS = "deepsentinel:fold", "deepsentinel:near_folds"
+
+_VAL_FOLD = 0
 _BLOCK_M = 10_000
 _TEST_SHARE = 0.4
 _VAL_SHARE = 0.2
@@ -42,7 +47,7 @@ def splits_of(table: pa.Table) -> NDArray[np.str_]:
     """train, val or test of every patch: as the corpus states it for all, else by the block it lies in."""
     given = given_splits(table)
     if all(given):
-        return _with_val(np.array(given))
+        return _with_val(np.array(given), table)
     corners = zip(table["proj:code"].to_pylist(), table["proj:bbox"].to_pylist(), strict=True)
     return np.array([block_split(code, west_m, north_m) for code, (west_m, _, _, north_m) in corners])
 
@@ -57,9 +62,21 @@ def block_split(crs: str, west_m: float, north_m: float) -> str:
     return "test" if draw < _TEST_SHARE else "val" if draw < _TEST_SHARE + _VAL_SHARE else "train"
 
 
-def _with_val(splits: NDArray[np.str_]) -> NDArray[np.str_]:
-    """Where there is no val, every fourth patch of train becomes it."""
+def _with_val(splits: NDArray[np.str_], table: pa.Table) -> NDArray[np.str_]:
+    """Where there is no val, a fold of the corpus becomes it, and what lies near that fold trains no more.
+
+    A corpus that states no folds gives every fourth patch of train.
+    """
     if "val" in splits:
         return splits
+    folds = table[FOLD].to_pylist() if FOLD in table.column_names else []
+    if _VAL_FOLD in folds:
+        near = table[NEAR_FOLDS].to_pylist() if NEAR_FOLDS in table.column_names else [None] * len(folds)
+        stated = [Split(*split) for split in zip(splits.tolist(), repeat(None), folds, map(_tuple, near), strict=False)]
+        return np.array([split.in_fold(_VAL_FOLD) if split.name == TRAIN else split.name for split in stated])
     chosen = np.flatnonzero(splits == "train")[3::4]
     return np.where(np.isin(np.arange(len(splits)), chosen), "val", splits)
+
+
+def _tuple(folds: list[int] | None) -> tuple[int, ...]:
+    return tuple(folds or ())

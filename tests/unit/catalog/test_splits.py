@@ -120,6 +120,42 @@ def test_patches_wall_to_wall_over_many_blocks_have_no_leak(buffer_m):
     assert (findings(unguarded, rules) == []) == (buffer_m < 1280)  # the cells cut by a block's edge are a gap too
 
 
+def fold_members(rules, grids):
+    """Training patches with their folds."""
+    splits = [(i, grid, split_of(grid, (), rules)) for i, grid in enumerate(grids)]
+    return [Member(f"p{i}", g, s.name, (), (f"s{i}",), s.fold, s.near_folds) for i, g, s in splits if s.name == TRAIN]
+
+
+@pytest.mark.parametrize("buffer_m", [1000, 2560])
+def test_what_trains_beside_a_fold_lies_a_buffer_away_from_it(buffer_m):
+    """Wall to wall, by brute force over all pairs of patches of one zone: no fold is nearer to what trains with it."""
+    rules = SplitRules(block_deg=0.1, buffer_m=buffer_m, salt=1)
+    grids = [PatchGrid(32632, 300_000 + 1280 * i, 5_600_000 - 1280 * j, 128) for i in range(30) for j in range(30)]
+    found = fold_members(rules, grids)
+    corner = np.array([(m.grid.west_m, m.grid.north_m) for m in found])
+    across = np.maximum(np.abs(corner[:, None] - corner[None]) - 1280, 0)
+    distance_m = np.hypot(across[..., 0], across[..., 1])
+    fold = np.array([m.fold for m in found])
+    for held in range(rules.folds):
+        splits = np.array([split_of(m.grid, (), rules).in_fold(held) for m in found])
+        between = distance_m[np.ix_(splits == "val", splits == TRAIN)]
+        assert ((splits == "val") == (fold == held)).all()
+        assert between.size > 0
+        assert between.min() >= buffer_m
+        unguarded = distance_m[np.ix_(fold == held, fold != held)]
+        assert unguarded.min() < buffer_m  # the folds themselves touch
+    assert findings(found, rules) == []
+
+
+def test_a_patch_that_trains_beside_its_fold_is_a_leak():
+    rules = SplitRules(block_deg=0.1, salt=1)
+    grids = [PatchGrid(32632, 300_000 + 1280 * i, 5_600_000 - 1280 * j, 128) for i in range(30) for j in range(30)]
+    found = fold_members(rules, grids)
+    guarded = next(i for i, member in enumerate(found) if member.near_folds)
+    found[guarded] = dataclasses.replace(found[guarded], near_folds=())
+    assert set(findings(found, rules)) == {"split-fold"}
+
+
 def test_a_held_out_class_put_back_is_a_leak(members):
     rules, found = members
     train = next(i for i, member in enumerate(found) if member.split == TRAIN)

@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dsjax.labels import SPLIT, UNKNOWN, block_split, crop_classes, splits_of
+from dsjax.labels import FOLD, NEAR_FOLDS, SPLIT, UNKNOWN, block_split, crop_classes, splits_of
 
 FOREST, CONIFERS, SEA = 23, 24, 44  # grid codes of 311, 312 and 523
 
@@ -53,3 +53,15 @@ def test_blocks_split_a_corpus_that_states_no_split():
 )
 def test_a_split_of_the_corpus_is_kept_and_val_is_cut_from_train_where_missing(given, expected):
     assert splits_of(pa.table({SPLIT: given})).tolist() == expected
+
+
+def test_val_is_a_fold_of_the_corpus_and_its_neighbours_train_no_more():
+    table = pa.table(
+        {
+            SPLIT: ["train", "train", "train", "test", "none", "train"],
+            FOLD: pa.array([0, 1, 2, None, None, 0], pa.int32()),
+            NEAR_FOLDS: pa.array([None, [0, 3], [3], None, None, [2]], pa.list_(pa.int32())),
+        }
+    )
+    assert splits_of(table).tolist() == ["val", "none", "train", "test", "none", "val"]
+    assert splits_of(table.drop_columns(NEAR_FOLDS)).tolist() == ["val", "train", "train", "test", "none", "val"]
