@@ -60,7 +60,8 @@ def json_schema(href: str, title: str, asked: Iterable[Queryable], values: Mappi
     properties: dict[str, Any] = {"geometry": {"title": "Footprint", "type": "object"}}
     for one in (*ALWAYS, *asked):
         described = {"title": _title(one.name), **_SCHEMAS[one.kind]}
-        few = {"enum": values[one.name]} if one.name in values else {}
+        # not of numbers: a form would offer the measured values alone, where people type a limit between them
+        few = {"enum": values[one.name]} if one.name in values and one.kind is not Kind.NUMBER else {}
         properties[one.name] = described | {"items": described["items"] | few} if one.kind.is_array else described | few
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -7,12 +7,14 @@ window.STAC_BROWSER_CONFIG = {
   itemsPerPage: 24, // rows of 2, 3 and 4 cards
   searchResultsPerPage: 24,
   socialSharing: [],
-  displayOverview: false, // the map shows the true-colour thumbnail, not the radar overview; the gallery has all
-  // The map lays a picture over the UTM box around the item's box in degrees: 6 % too large where meridians converge
-  // by 2 degrees. The item states the true box of its pixels.
+  // Two corrections of pictures on the map. STAC Browser takes the first overview, a radar image: the true-colour
+  // thumbnail says more. It lays it over the UTM box around the item's box in degrees, 6 % too large where meridians
+  // converge by 2 degrees: the item states the true box of its pixels.
   getMapSourceOptions: (type, options, picture) => {
-    const box = "imageExtent" in options && picture?.getMetadata("proj:bbox");
-    const inItsOwn = box && options.projection?.getCode?.() === picture.getMetadata("proj:code");
-    return inItsOwn ? { ...options, imageExtent: box } : options;
+    if (!("imageExtent" in options)) return options;
+    const thumbnail = picture.getContext().assets.thumbnail;
+    const inItsOwn = options.projection?.getCode?.() === picture.getMetadata("proj:code");
+    const imageExtent = (inItsOwn && picture.getMetadata("proj:bbox")) || options.imageExtent;
+    return { ...options, imageExtent, url: thumbnail?.getAbsoluteUrl() ?? options.url };
   },
 };
