@@ -11,6 +11,10 @@ PROGRAMS = {
     "region": ("ingest.region", "write a datacube of any area in any projection, for embeddings of one region"),
     "sandbox": ("ingest.sandbox", "the offline Earth: make an archive, serve it like the Planetary Computer"),
     "publish": ("catalog.publish", "publish built corpora as a STAC catalog with an index and previews"),
+    "publish-model": (
+        "catalog.publish_model",
+        "publish a trained model, and its embeddings, in the catalog of its corpus",
+    ),
     "search": ("catalog.search", "find patches by place, time, clouds, classes, split; save a subset to train on"),
     "serve": ("catalog.serve", "serve a published catalog: search API, static catalog, pixels, STAC Browser"),
     "validate": ("catalog.validate", "check a published catalog: structure, checksums, STAC, physics"),
@@ -37,7 +41,7 @@ def main() -> None:
 
 
 def _usage() -> str:
-    lines = [f"  {word:<10} {what}" for word, (_, what) in PROGRAMS.items()]
+    lines = [f"  {word:<13} {what}" for word, (_, what) in PROGRAMS.items()]
     return "usage: deepsentinel WORD [options]; each WORD has a --help\n\n" + "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from catalog import schema
-from catalog.assets import STAC_VERSION
+from catalog.assets import STAC_VERSION, describe_file
 from catalog.documents import read_document
 from catalog.errors import CorpusError, DeepSentinelError, SchemaError
 from catalog.items import shard_folder
@@ -101,6 +101,32 @@ def check_items(folder: Path, shard: int, ids: Sequence[str]) -> Iterator[Findin
         yield from _check_item(place / f"{name}.json", shard, row)
     extra = {path.stem for path in place.glob("*.json")} - {*ids, "catalog", "shard"}
     yield from (Finding("item-listed", str(place / f"{name}.json"), "is not in the index") for name in sorted(extra))
+
+
+def item_hrefs(path: Path) -> list[str]:
+    """Items that a catalog or collection links; none where it cannot be read."""
+    try:
+        links = json.loads(path.read_text())["links"]
+    except (OSError, ValueError, KeyError):
+        return []
+    return [link["href"] for link in links if link["rel"] == "item"]
+
+
+def check_files(path: Path) -> Iterator[Finding]:
+    """Files beside an item: all there, with the bytes that it states."""
+    try:
+        item = read_document(path, "publish again", ("assets",))
+    except CorpusError:
+        return  # check_stac has said so
+    for name, asset in item["assets"].items():
+        file = path.parent / asset["href"]
+        if not file.is_file():
+            yield Finding("asset", str(path), f"{name} leads to {asset['href']}, which does not exist")
+        elif (
+            "file:checksum" in asset
+            and (found := describe_file(file.read_bytes())["file:checksum"]) != asset["file:checksum"]
+        ):
+            yield Finding("checksum", str(file), f"is {found}, the item says {asset['file:checksum']}")
 
 
 def _check_item(path: Path, shard: int, row: int) -> Iterator[Finding]:

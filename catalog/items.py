@@ -141,7 +141,7 @@ def _extensions(
     names = ["projection", "eo", "sar", "sat", "raster", "grid", "zarr", "datacube", "version"]
     if provenance.s2["orbit_state"] is None and provenance.s2["relative_orbit"] is None:
         names.remove("sat")
-    if any(statistics.corine) or statistics.osm:
+    if any(statistics.corine) or statistics.osm or any(statistics.worldcover):
         names.append("classification")
     if any(files.values()):
         names.append("file")

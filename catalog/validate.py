@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from catalog import checks, split_items
+from catalog import checks, embeddings, models, split_items
 from catalog.collections import read_collection
 from catalog.errors import CorpusError, SchemaError
 from catalog.index import read_index
@@ -98,6 +98,11 @@ def _documents(href: Path) -> list[Path]:
 
 
 def _check_collection(folder: Path, tally: _Tally) -> None:
+    if folder.name in (models.FOLDER, embeddings.FOLDER):
+        for href in checks.item_hrefs(folder / "collection.json"):
+            tally.add("STAC documents", checks.check_stac(folder / href))
+            tally.add("files", checks.check_files(folder / href))
+        return
     try:
         collection, table = read_collection(folder), read_index(folder / "items.parquet", ["id"])
     except CorpusError as error:

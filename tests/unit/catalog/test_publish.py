@@ -156,7 +156,7 @@ def test_a_reader_notices_a_collection_that_was_replaced_by_half(dest: Path, bui
 
     monkeypatch.setattr(program, "replace_file", die)
     if last == "statistics.json":
-        monkeypatch.setattr(program, "write_index", lambda *_: None)
+        monkeypatch.setattr(program, "settle_items", lambda *_: None)
     with pytest.raises(KeyboardInterrupt):
         publish([build], dest)
     with pytest.raises(CorpusError, match="publishing was interrupted"):
