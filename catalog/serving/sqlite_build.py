@@ -77,11 +77,12 @@ def build_index(published: Published, path: Path, report: Report = lambda _: Non
 
 
 class _Tally:
-    """What values each property has, up to a limit, and which property some items lack."""
+    """What values each property has, up to a limit, and which properties some items lack and some state."""
 
     def __init__(self, asked: Iterable[Queryable]) -> None:
         self.values: dict[str, set[Any]] = {one.name: set() for one in asked}
         self.lacking: set[str] = set()
+        self.stated: set[str] = set()
 
     def add(self, name: str, values: Sequence[Any]) -> None:
         """Count the values of one item."""
@@ -116,7 +117,9 @@ def _fill(database: sqlite3.Connection, published: Published, report: Report) ->
         "count": first_document,
         "counts": dict(database.execute("SELECT collection, count(*) FROM item GROUP BY 1").fetchall()),
         "queryables": [[one.name, one.kind.name] for one in asked],
-        "of_collection": {name: [one.name for one in found] for name, found in schemas.items()},
+        "of_collection": {
+            name: [one.name for one in found if one.name in tally.stated] for name, found in schemas.items()
+        },
         "values": tally.few(),
         "complete": sorted({one.name for one in asked} - tally.lacking),
         "reach": _reach(database),
@@ -209,6 +212,7 @@ def _value(asked: Queryable, value: Any, tally: _Tally) -> Any:
     if value is None:
         tally.lacking.add(asked.name)
         return None
+    tally.stated.add(asked.name)
     if asked.kind.is_array:
         tally.add(asked.name, value)
         return json.dumps(value)

@@ -1,5 +1,6 @@
 """The clients of stac-fastapi that read the SQLite index."""
 
+import itertools
 import queue
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -145,7 +146,7 @@ class SqliteFilters(BaseFiltersClient):
     def get_queryables(self, collection_id: str | None = None, **kwargs: Any) -> dict[str, Any]:
         """Queryables of one collection, or of all of them."""
         meta, title = self.index.searcher.meta, self.published.title
-        names = {one.name for one in meta.asked}
+        names = set(itertools.chain(*meta.of_collection.values()))
         if collection_id is not None:
             title = str(self.published.collection(collection_id).document.get("title", collection_id))
             names = set(meta.of_collection.get(collection_id, ()))
