@@ -30,6 +30,9 @@ def stac_validator(shared_data: Path) -> JsonSchemaSTACValidator:
         schema = json.loads(next(path for path in candidates if path.is_file()).read_text())
         assert schema["$id"].rstrip("#") == uri
         validator.schema_cache[uri] = schema
+    for path in folder.glob("stac-extensions.github.io__*.json"):  # the schema of models refers to older ones
+        schema = json.loads(path.read_text())
+        validator.schema_cache.setdefault(schema["$id"].rstrip("#"), schema)
     for version in ("0.4", "0.7"):
         uri = f"https://proj.org/schemas/v{version}/projjson.schema.json"
         local = folder / f"proj.org__en__latest__schemas__v{version}__projjson.schema.json"
