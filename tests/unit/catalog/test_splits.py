@@ -126,7 +126,7 @@ def fold_members(rules, grids):
     return [Member(f"p{i}", g, s.name, (), (f"s{i}",), s.fold, s.near_folds) for i, g, s in splits if s.name == TRAIN]
 
 
-@pytest.mark.parametrize("buffer_m", [1000, 2560])
+@pytest.mark.parametrize("buffer_m", [1300, 2560])
 def test_what_trains_beside_a_fold_lies_a_buffer_away_from_it(buffer_m):
     """Wall to wall, by brute force over all pairs of patches of one zone: no fold is nearer to what trains with it."""
     rules = SplitRules(block_deg=0.1, buffer_m=buffer_m, salt=1)

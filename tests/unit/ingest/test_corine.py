@@ -14,7 +14,7 @@ from rasterio.transform import Affine
 from catalog.grid import PatchGrid, cell_at
 from catalog.labels import CORINE_BY_GRID_CODE
 from catalog.mgrs import transformer, utm_epsg
-from ingest.corine import check_coverage, open_corine
+from ingest.corine import check_coverage, labels_and_unknown, open_corine
 from ingest.corine_raster import CorineRaster
 from ingest.corine_vector import CorineVector
 from ingest.errors import PlanError
@@ -99,6 +99,22 @@ def test_values_of_no_class_are_ignored_counted_and_reported(tmp_path, caplog):
     assert 0 < (found == 0).sum() <= 400
     np.testing.assert_array_equal(found[found > 0], truth[found > 0])
     assert "77" in caplog.text
+
+
+def test_each_patch_counts_its_own_unknown_values(tmp_path):
+    values = some_classes()
+    values[:, : SIZE // 2] = 77
+    west, east = centre_grid(x_m=WEST_M + 1000), centre_grid(x_m=WEST_M + 5000)
+    href = write_raster(tmp_path / "clc.tif", np.vstack([values, *9 * [some_classes()]]))  # most is known
+    with open_corine(href) as corine:
+        for _ in range(2):
+            codes, unknown = labels_and_unknown(corine, west)
+            assert unknown == {"77": 64 * 64}
+            assert not codes.any()
+            codes, unknown = labels_and_unknown(corine, east)
+            assert unknown == {}
+            assert codes.all()
+        assert corine.unknown == {77: 2 * 64 * 64}
 
 
 def test_beyond_the_raster_all_is_unknown(tmp_path):
