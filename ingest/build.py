@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from catalog.errors import DeepSentinelError
@@ -26,6 +25,7 @@ from ingest.arrange import ShardJob, arrange
 from ingest.candidates import MAX_NEIGHBOURS, Paired, candidates_of, refusals_of
 from ingest.chunks import chunks_of
 from ingest.corine import check_coverage, open_corine
+from ingest.display import shown
 from ingest.errors import PlanError, WriteError
 from ingest.estimate import Estimate, estimate_known, estimate_unknown, missing_chunks, show
 from ingest.fill import Filling, LabelSources
@@ -38,6 +38,7 @@ from ingest.pairing import Rules
 from ingest.sample import Plan, read_plan
 from ingest.scenes import Renewal, Way, find_scenes
 from ingest.sources import PLANETARY_COMPUTER, source_of
+from ingest.tally import Tally, forget_unfinished, read_tallies
 from ingest.workers import LOCAL, hire, terminable
 from ingest.worldcover import check_source, product_name
 
@@ -128,6 +129,7 @@ def run(options: Build) -> BuildSummary:
         summary = dataclasses.replace(
             summarise(read_rows(options.out / "ledger")),
             seconds=time.monotonic() - started,
+            fetched_bytes=sum(read_tallies(options.out).values(), Tally()).fetched_bytes,
             nbytes=sum(path.stat().st_size for path in (options.out / "shards").rglob("*") if path.is_file()),
         )
     _report(summary, options.out)
@@ -232,11 +234,12 @@ def _fill(jobs: Sequence[ShardJob], options: Build, labels: LabelSources) -> lis
     filling = Filling(
         options.out.absolute(), options.source, labels, options.limits, options.patience_s, options.requests_per_s
     )
-    columns = TextColumn("Reading patches"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     failures: list[DeepSentinelError] = []
     in_a_row = 0
-    with Progress(*columns) as progress, hire(options.scheduler, options.workers) as crew:
-        task = progress.add_task("", total=sum(job.rows for job in jobs))
+    present = frozenset(list_shards(options.out))
+    forget_unfinished(options.out, present)
+    wanted = sum(job.rows for job in jobs)
+    with shown(options.out, wanted, present), hire(options.scheduler, options.workers) as crew:
         for outcome in crew.run(filling, jobs):
             if isinstance(outcome, WriteError):
                 raise outcome  # every other shard would meet the same full disk
@@ -247,7 +250,6 @@ def _fill(jobs: Sequence[ShardJob], options: Build, labels: LabelSources) -> lis
                     break
             else:
                 in_a_row = 0
-                progress.advance(task, outcome.written)
     return failures
 
 
@@ -289,6 +291,7 @@ def _report(summary: BuildSummary, out: Path) -> None:
         table.add_row(f"skipped: {reason}", f"{count}")
     for reason, count in summary.failed.most_common():
         table.add_row(f"failed: {reason}", f"{count}")
+    table.add_row("fetched", f"{summary.fetched_bytes / 1e6:,.1f} MB in headers and blocks, over all runs")
     table.add_row("stored", f"{summary.nbytes / 1e6:.1f} MB")
     table.add_row("time", f"{summary.seconds:.1f} s ({summary.written / max(summary.seconds, 1e-9):.1f} patches/s)")
     Console().print(table)

@@ -5,7 +5,7 @@ import dataclasses
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,11 +28,12 @@ from ingest.osm_objects import write_objects
 from ingest.pair_reader import PairReader
 from ingest.ratelimit import RateLimit
 from ingest.sources import source_of
+from ingest.tally import Teller
 from ingest.worldcover import WorldCover, Year
 
 _log = logging.getLogger(__name__)
 
-ReadAll = Callable[[Sequence[Candidate]], Iterator[tuple[Candidate, Patch | Refused]]]
+Outcome = tuple[Candidate, Patch | Refused]
 
 _COMMITTING = threading.Lock()  # writing changes the process's warning filters, which threads share
 FAILED_BECAUSE = {ReadError: "image_out_of_reach", SourceError: "no_token", PlanError: "too_few_candidates"}
@@ -86,10 +87,12 @@ class Filling:
         started = time.monotonic()
         rows: dict[int, Row] = {}
         with disk_errors(self.root):
+            teller = Teller(self.root, job.index)
             try:
-                patches = self._read(job, rows)
+                patches = self._read(job, rows, teller)
             except DeepSentinelError as error:
                 _mark_failed(job, rows, error)
+                teller.tell(0, Counter(), 0, at_once=True)
                 self._write_ledger(job, rows)
                 raise
             self._write_ledger(job, rows)
@@ -100,12 +103,19 @@ class Filling:
                 write_shard(self.root, job.index, patches)
         return ShardOutcome(job.index, len(patches), time.monotonic() - started)
 
-    def _read(self, job: ShardJob, rows: dict[int, Row]) -> list[Patch]:
+    def _read(self, job: ShardJob, rows: dict[int, Row], teller: Teller) -> list[Patch]:
         limit = RateLimit(self.root / ".requests", self.requests_per_s)
         access = Access(source_of(self.source), self.patience_s, limit)
         with ExitStack() as stack:
             reader = PatchReader(access, self.labels, self.limits, stack)
-            patches = _first_survivors(job, reader.read_all, rows)
+
+            def told(candidates: Sequence[Candidate]) -> Iterator[Outcome]:
+                for outcome in reader.read_all(candidates):
+                    yield outcome
+                    teller.tell(*_counts(rows.values()), access.meter.nbytes)
+
+            patches = _first_survivors(job, told, rows)
+        teller.tell(*_counts(rows.values()), access.meter.nbytes, at_once=True)
         if len(patches) < job.rows:
             raise PlanError(
                 f"shard {job.index} holds {len(patches)} of {job.rows} patches after {len(job.candidates)} candidates "
@@ -130,7 +140,7 @@ class PatchReader:
         self._osm = OsmFeatures(labels.osm_features) if labels.osm_features else None
         self._worldcover = stack.enter_context(WorldCover(labels.worldcover, access)) if labels.worldcover else None
 
-    def read_all(self, candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Patch | Refused]]:
+    def read_all(self, candidates: Sequence[Candidate]) -> Iterator[Outcome]:
         """Each candidate's patch, or why it is not fit for the corpus, in order.
 
         Raises:
@@ -160,7 +170,9 @@ class PatchReader:
         return dataclasses.replace(patch, labels=made, provenance=provenance)
 
 
-def _first_survivors(job: ShardJob, read_all: ReadAll, rows: dict[int, Row]) -> list[Patch]:
+def _first_survivors(
+    job: ShardJob, read_all: Callable[[Sequence[Candidate]], Iterator[Outcome]], rows: dict[int, Row]
+) -> list[Patch]:
     """The first `rows` candidates, in order of draws, that can be read; with a ledger row by draw for each one tried.
 
     Candidates are tried in groups as large as what is still missing, each group by scene, so which ones survive
@@ -198,6 +210,13 @@ def _mark_failed(job: ShardJob, rows: dict[int, Row], error: DeepSentinelError) 
         rows[candidate.draw] = Row(candidate.draw, candidate.pair.grid.name, "failed", reason, str(error))
     for candidate in kept[job.rows :]:
         rows.pop(candidate.draw, None)
+
+
+def _counts(rows: Iterable[Row]) -> tuple[int, Counter[str]]:
+    """How many are fit, and refusals by reason."""
+    counts = Counter(row.reason for row in rows)
+    read = counts.pop("", 0)
+    return read, counts
 
 
 def _most_common(rows: Iterable[Row]) -> str:

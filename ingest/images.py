@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -19,8 +19,10 @@ from urllib.parse import urlsplit
 import rasterio
 import requests
 from rasterio.errors import RasterioError
+from rasterio.windows import Window
 
 from ingest.errors import ReadError, Refused
+from ingest.meter import HEADER_BYTES, Meter, block_bytes, blocks_under
 from ingest.ratelimit import RateLimit
 from ingest.sources.profile import Source
 
@@ -31,7 +33,7 @@ DAMAGED_IMAGE = "damaged_image"
 
 GDAL_OPTIONS: dict[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no listing of the folder beside the file
-    "GDAL_INGESTED_BYTES_AT_OPEN": 131072,  # holds the whole header of a full Sentinel-1 scene
+    "GDAL_INGESTED_BYTES_AT_OPEN": HEADER_BYTES,
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
     # CPL_VSIL_CURL_USE_HEAD stays YES: without HEAD, GDAL asks for the whole file and hangs up after its size.
     "GDAL_HTTP_MAX_RETRY": 2,  # of single requests; longer troubles are waited for below
@@ -63,6 +65,8 @@ class Access:
     patience_s: float = 120.0
     """How long to wait, in all, for one image of a provider that is busy or away."""
     limit: RateLimit | None = None
+    meter: Meter = field(default_factory=Meter)
+    """Of headers and compressed blocks, each once while its image stays open."""
 
 
 @contextlib.contextmanager
@@ -89,6 +93,7 @@ class Image:
         self._dataset: Any = None
         self._signed = href
         self._gone: Refused | None = None
+        self._blocks: set[tuple[int, int]] = set()
         self._damaged_after = _DAMAGED_AFTER if href.startswith("http") else 1
 
     @property
@@ -107,6 +112,12 @@ class Image:
             if self._gone is not None:
                 raise self._gone
             return self._use(work)
+
+    def count(self, dataset: Any, window: Window) -> None:
+        """Add the blocks under a window that was read to the meter."""
+        new = set(blocks_under(dataset, window)) - self._blocks
+        self._blocks |= new
+        self._access.meter.add(sum(block_bytes(dataset, block) for block in new))
 
     def close(self) -> None:
         """Close the dataset; a later `use` opens it again."""
@@ -148,6 +159,8 @@ class Image:
             self._signed = self._access.source.sign(self._href)
             self._take_turn(_OPEN_REQUESTS)
             self._dataset = rasterio.open(self._signed)
+            self._blocks.clear()
+            self._access.meter.add(HEADER_BYTES)
         self._take_turn(1)
         return work(self._dataset)
 

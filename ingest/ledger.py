@@ -34,12 +34,16 @@ class BuildSummary:
     failed: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     nbytes: int = 0
+    """Of the shards on disk."""
+    fetched_bytes: int = 0
+    """Of headers and compressed blocks; what was sent again after a failure is not counted."""
 
     def merge(self, other: "BuildSummary") -> "BuildSummary":
         """The sum of two parts; times add up too."""
         return BuildSummary(
             self.planned + other.planned, self.written + other.written, self.skipped + other.skipped,
             self.failed + other.failed, self.seconds + other.seconds, self.nbytes + other.nbytes,
+            self.fetched_bytes + other.fetched_bytes,
         )  # fmt: skip
 
 

@@ -63,15 +63,21 @@ class SceneReader:
             Refused: the image does not hold the patch, is gone, or is damaged; trying again does not help.
             ReadError: the image cannot be had now.
         """
-        return self._images[name].use(lambda dataset: read_nearest(dataset, grid, gsd_m))
+        image = self._images[name]
+        return image.use(lambda dataset: read_nearest(dataset, grid, gsd_m, image.count))
 
     def zone_differs(self, name: str, grid: PatchGrid) -> bool:
         """Whether the band's file lies in another UTM zone than the grid."""
         return self._images[name].use(lambda dataset: bool(dataset.crs.to_epsg() != grid.epsg))
 
 
-def read_nearest(image: Any, grid: PatchGrid, gsd_m: int) -> NDArray[Any]:
+def read_nearest(
+    image: Any, grid: PatchGrid, gsd_m: int, count: Callable[[Any, Window], None] | None = None
+) -> NDArray[Any]:
     """For each pixel centre of the grid at a resolution, the pixel of an open image that holds it, axes `y x`.
+
+    Args:
+        count: told the image and the window that was read.
 
     Raises:
         Refused: a centre lies outside the image.
@@ -84,7 +90,10 @@ def read_nearest(image: Any, grid: PatchGrid, gsd_m: int) -> NDArray[Any]:
             f"{image.name.split('?')[0]} is {image.height} x {image.width} px and the patch needs rows "
             f"{top}..{bottom}, columns {left}..{right}",
         )
-    pixels: NDArray[Any] = image.read(1, window=Window(left, top, right - left + 1, bottom - top + 1))
+    window = Window(left, top, right - left + 1, bottom - top + 1)
+    pixels: NDArray[Any] = image.read(1, window=window)
+    if count is not None:
+        count(image, window)
     if _is_range(rows[:, 0]) and _is_range(cols[0]) and rows.shape[1] == cols.shape[0] == 1:
         return pixels  # no two centres in one pixel, none between: mostly so, and a copy would take longer than reading
     found: NDArray[Any] = pixels[rows - top, cols - left]

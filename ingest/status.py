@@ -1,5 +1,6 @@
 """What became of the places of a build, while it runs or after."""
 
+import datetime as dt
 import fcntl
 import json
 from collections import Counter
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from catalog.errors import CorpusError
 from catalog.program import main
+from ingest.tally import Tally, read_tallies
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,16 @@ class Progress:
     shards: int
     """Committed."""
     running: bool
+    fetched_bytes: int = 0
+    in_hand: int = 0
+    """Patches read for shards that are not committed yet."""
+    per_s: float = 0.0
+    """Patches a second of the workers that are at it; 0 when nobody is."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At this rate; None where nobody is at work."""
+        return (self.wanted - self.written - self.in_hand) / self.per_s if self.per_s else None
 
     @property
     def written(self) -> int:
@@ -60,7 +72,13 @@ def progress_of(out: Path) -> Progress:
         if path.stem not in shards:
             del rows["written", ""]
         counts += rows
-    return Progress(wanted, counts, len(shards), _locked(out / ".lock"))
+    running = _locked(out / ".lock")
+    tallies = read_tallies(out)
+    in_hand = [tally for index, tally in tallies.items() if f"{index:06d}" not in shards] if running else []
+    return Progress(
+        wanted, counts, len(shards), running, sum(tallies.values(), Tally()).fetched_bytes,
+        sum(tally.read for tally in in_hand), sum(tally.read / max(tally.seconds, 1e-3) for tally in in_hand),
+    )  # fmt: skip
 
 
 def count_rows(ledger: Path) -> Counter[tuple[str, str]]:
@@ -85,6 +103,10 @@ def run(options: Status) -> Progress:
     for (status, reason), count in sorted(progress.counts.items(), key=lambda entry: (-entry[1], entry[0])):
         if status != "written":
             table.add_row(f"{status}: {reason}", f"{count:,}")
+    table.add_row("fetched", f"{progress.fetched_bytes / 1e6:,.1f} MB in headers and blocks")
+    if progress.seconds_left is not None:
+        left = dt.timedelta(seconds=round(progress.seconds_left))
+        table.add_row("at work", f"{progress.in_hand:,} more read, {progress.per_s:.1f} patches/s, {left} left")
     unfinished = "unfinished; run the same build again to go on"
     table.add_row("build", "running" if progress.running else "done" if _done(progress) else unfinished)
     Console().print(table)

@@ -1,11 +1,13 @@
 import fcntl
 import json
+from collections import Counter
 
 import pytest
 
 from catalog.errors import CorpusError
 from ingest.ledger import Row, write_rows
 from ingest.status import Status, run
+from ingest.tally import Teller
 
 
 @pytest.fixture
@@ -37,6 +39,20 @@ def test_a_build_that_holds_the_lock_is_running(build, capsys):
         assert run(Status(build)).running
     assert not run(Status(build)).running
     assert "unfinished; run the same build again" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_running_build_tells_its_rate_and_the_time_left(build, capsys, monkeypatch):
+    """Of four patches two are written and one more was read in two seconds; a committed shard has no rate."""
+    monkeypatch.setattr("ingest.tally.time.monotonic", iter([0.0, 1.0, 10.0, 12.0]).__next__)
+    for index in (0, 1):
+        Teller(build, index).tell(1, Counter(), 3_000_000, at_once=True)
+    assert run(Status(build)).per_s == 0
+    with (build / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        progress = run(Status(build))
+    assert (progress.in_hand, progress.per_s, progress.seconds_left) == (1, 0.5, 2.0)
+    assert progress.fetched_bytes == 6_000_000
+    assert "1 more read, 0.5 patches/s, 0:00:02 left" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_folder_without_a_build_is_named(tmp_path):
