@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from catalog import preview
+from catalog.assets import PICTURES
 from catalog.fake import fake_patches
-from catalog.labels import CORINE_BY_CODE
+from catalog.labels import CORINE_BY_CODE, OSM_BY_NAME
 from catalog.patch import Patch
 
 
@@ -49,3 +50,24 @@ def test_webp_is_deterministic_and_decodes_to_about_the_same_picture(patch: Patc
         assert np.abs(np.asarray(decoded.convert("RGB")).astype(int) - image).max() <= 4
     bright = dataclasses.replace(patch, s2_10m=np.full_like(patch.s2_10m, 3000))
     assert preview.encode_webp(preview.rgb(bright)) != preview.encode_webp(preview.rgb(patch))
+
+
+def test_false_colour_shows_vegetation_red(patch: Patch):
+    patch.s2_10m[:] = np.array([300, 750, 3000, 2500])[:, None, None]
+    image = preview.false_colour(patch)
+    assert image[5, 5].tolist() == [round(255 * 0.5 ** (1 / 1.6)), 255, round(255 * 0.25 ** (1 / 1.6))]
+
+
+def test_osm_shows_the_class_on_top_and_grey_where_none_is_known():
+    forest, building = OSM_BY_NAME["forest"], OSM_BY_NAME["building"]
+    bits = np.array([[0, forest.value, forest.value | building.value]], np.uint32)
+    assert preview.osm(bits).tolist() == [[[128, 128, 128], list(forest.colour), list(building.colour)]]
+
+
+def test_label_pictures_keep_their_colours_and_stand_for_labelled_patches_only(patch: Patch):
+    pictures = preview.draw(patch)
+    assert set(pictures) == set(PICTURES)
+    with Image.open(io.BytesIO(pictures["corine"])) as decoded:
+        assert decoded.format == "PNG"
+        np.testing.assert_array_equal(np.asarray(decoded), preview.corine(patch.labels["corine"]))
+    assert set(preview.draw(dataclasses.replace(patch, labels={}))) == {"thumbnail", "overview", "false_colour"}

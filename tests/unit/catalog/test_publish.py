@@ -1,5 +1,7 @@
 """A published catalog: walked by pystac, opened by xarray, the same when published twice."""
 
+import csv
+import hashlib
 import json
 import os
 import shutil
@@ -12,11 +14,11 @@ import pytest
 import xarray as xr
 from PIL import Image
 
-from catalog import preview
+from catalog import objects, preview
 from catalog import publish as program
 from catalog.assets import PICTURES
 from catalog.corpus import Corpus
-from catalog.errors import CorpusError, OutputExistsError
+from catalog.errors import ChecksumError, CorpusError, OutputExistsError
 from catalog.fake import fake_patches, write_fake_build
 from catalog.index import read_index
 from catalog.patch import Patch
@@ -272,3 +274,99 @@ def test_another_shard_of_the_same_number_is_refused(dest: Path, tmp_path: Path)
     other = write_fake_build(tmp_path / "other", 4, side_px=32, seed=9, shard_rows=2)
     with pytest.raises(OutputExistsError, match="is another shard than"):
         publish([other], dest)
+
+
+def flip(path: Path) -> None:
+    """Change one byte in place, size and time of writing kept."""
+    stat, data = path.stat(), bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def rebuild(build: Path, shard: int, seed: int) -> None:
+    """Make a shard of a build again from other pixels of the same size in bytes."""
+    before = shard_ref(build, shard)
+    shutil.rmtree(build / f"shards/{shard:06d}.zarr")
+    write_shard(build, shard, list(fake_patches(3, side_px=32, seed=seed)))
+    after = shard_ref(build, shard)
+    sizes = after.nbytes - before.nbytes
+    attributes = build / f"shards/{shard:06d}.zarr/patch/zarr.json"
+    attributes.write_text(attributes.read_text() + " " * -sizes)
+    assert shard_ref(build, shard).nbytes == before.nbytes
+
+
+def test_a_shard_that_was_built_again_to_the_same_size_is_noticed(dest: Path, build: Path):
+    seed = next(seed for seed in range(8, 400, 4) if _nbytes_of_first(build.parent / f"t{seed}", seed) <= _first(build))
+    rebuild(build, 0, seed)
+    with pytest.raises(OutputExistsError, match="is another shard than"):
+        publish([build], dest)
+
+
+def _nbytes_of_first(root: Path, seed: int) -> int:
+    return write_shard(root, 0, list(fake_patches(3, side_px=32, seed=seed))).nbytes
+
+
+def _first(build: Path) -> int:
+    return shard_ref(build, 0).nbytes
+
+
+def test_where_a_build_is_published_in_place_a_shard_built_again_gets_new_items(tmp_path: Path):
+    build = write_fake_build(tmp_path / "labelled", 3, side_px=32)
+    publish([build], tmp_path)
+    seed = next(seed for seed in range(8, 400, 4) if _nbytes_of_first(tmp_path / f"t{seed}", seed) <= _first(build))
+    rebuild(build, 0, seed)
+    publish([build], tmp_path)
+    assert validate(build).findings == ()
+    assert "Shards were made again" in (build / "CHANGELOG.md").read_text()
+
+
+def test_only_verifying_finds_bytes_that_changed_under_an_old_time(dest: Path, build: Path):
+    chunk = next(file for file in (dest / "labelled/shards/000000.zarr/s1/c").rglob("*") if file.is_file())
+    copy = chunk.read_bytes()
+    chunk.unlink()
+    chunk.write_bytes(copy)  # no longer the build's own file
+    source = next(file for file in (build / "shards/000000.zarr/s1/c").rglob("*") if file.is_file())
+    os.utime(chunk, ns=(source.stat().st_atime_ns, source.stat().st_mtime_ns))
+    publish([build], dest, verify=True)
+    flip(chunk)
+    publish([build], dest)
+    with pytest.raises(OutputExistsError, match=r"000000\.zarr is another shard than .* or damaged"):
+        publish([build], dest, verify=True)
+
+
+@pytest.mark.parametrize("name", ["scl", "corine", "osm", "s1"])
+def test_a_lost_pixel_file_is_noticed_before_it_reads_as_nodata(build: Path, tmp_path: Path, name: str):
+    shutil.rmtree(build / "shards/000001.zarr" / name / "c")
+    with pytest.raises(ChecksumError, match=rf"000001\.zarr has lost the pixels of {name}"):
+        publish([build], tmp_path / "public")
+
+
+def test_a_grown_corpus_has_a_new_version_and_says_what_changed(dest: Path, build: Path):
+    write_shard(build, 2, list(fake_patches(7, side_px=32))[5:])
+    publish([build], dest)
+    collection = json.loads((dest / "labelled/collection.json").read_text())
+    assert collection["version"] == "0.1.1"
+    assert [entry["version"] for entry in collection["deepsentinel:changes"]] == ["0.1.0", "0.1.1"]
+    assert "## 0.1.1\n\n2 patches more: 7 patches in 3 shards.\n" in (dest / "labelled/CHANGELOG.md").read_text()
+    assert collection["assets"]["changelog"]["href"] == "./CHANGELOG.md"
+
+
+def test_the_class_table_counts_pixels_by_official_code(dest: Path):
+    with (dest / "labelled/classes.csv").open() as stream:
+        rows = {(row["array"], row["name"]): row for row in csv.DictReader(stream)}
+    arable = rows["corine", "Non-irrigated arable land"]
+    assert (arable["value"], arable["code"], arable["colour"], arable["pixels"]) == ("12", "211", "#FFFFA8", "1024")
+    assert rows["osm", "building"]["pixels"] == "0"
+
+
+def test_the_objects_of_a_shard_are_an_asset_of_its_items(build: Path, tmp_path: Path):
+    (build / "objects").mkdir()
+    for shard in (0, 1):
+        pq.write_table(objects.SCHEMA.empty_table(), build / f"objects/{shard:06d}.parquet")
+    publish([build], tmp_path / "public")
+    for item in pystac.Catalog.from_file(tmp_path / "public/catalog.json").get_items(recursive=True):
+        asset = item.assets["objects"]
+        content = Path(asset.get_absolute_href()).read_bytes()
+        assert asset.extra_fields["file:checksum"] == "1220" + hashlib.sha256(content).hexdigest()
+    assert validate(tmp_path / "public").findings == ()
