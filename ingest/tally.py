@@ -40,7 +40,7 @@ class Teller:
 
     def __init__(self, root: Path, index: int) -> None:
         self._path = path_of(root, index)
-        self._path.parent.mkdir(exist_ok=True)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._started = time.monotonic()
         self._told = 0.0
 
