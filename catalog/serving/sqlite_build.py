@@ -24,7 +24,7 @@ import shapely
 from numpy.typing import NDArray
 
 from catalog.errors import CorpusError
-from catalog.index import read_items
+from catalog.serving.documents import read_documents
 from catalog.serving.origin import served_item
 from catalog.serving.published import Published, PublishedCollection
 from catalog.serving.queryables import Kind, Queryable, queryables_of
@@ -37,7 +37,7 @@ _OWN_COLUMNS = (
     "collection TEXT, _document INTEGER, _start INTEGER, _end INTEGER, _west REAL, _south REAL, _east REAL, _north REAL"
 )
 _BATCH = 2048
-_DICTIONARY_BYTES = 32_768  # zlib looks no further back
+_DICTIONARY_BYTES = 16_384  # zlib looks twice as far back, but hashes all of it for every document
 _SQL_TYPES = {Kind.NUMBER: "REAL", Kind.TRUTH: "INTEGER", Kind.TIME: "INTEGER"}
 
 Report = Callable[[int], None]
@@ -160,7 +160,7 @@ def _as_us(times: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _items(collection: PublishedCollection) -> Iterator[dict[str, Any]]:
-    for item in read_items(collection.items):
+    for item in read_documents(collection.items):
         yield served_item(item, collection.folder.name)
 
 
@@ -179,6 +179,7 @@ def _insert(
 ) -> None:
     items = [item for _, _, item in batch]
     shapes = shapely.to_wkb(shapely.from_geojson([orjson.dumps(item["geometry"]) for item in items]))
+    arrays = [(number, one.name) for number, one in enumerate(asked) if one.kind.is_array]
     rows, tags, areas, documents = [], [], [], []
     for (document, place, item), shape in zip(batch, shapes, strict=True):
         properties, (west, south, east, north) = item["properties"], _edges(item["bbox"])
@@ -189,9 +190,7 @@ def _insert(
         rows.append(
             (place, item["collection"], document, start, end, west, south, east, north, *values, item["id"], shape)
         )
-        for number, one in enumerate(asked):
-            if one.kind.is_array:
-                tags += [(number, value, place) for value in set(properties.get(one.name) or ())]
+        tags += [(number, value, place) for number, name in arrays for value in set(properties.get(name) or ())]
         spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
         areas += [(2 * place + part, *span, south, north) for part, span in enumerate(spans)]
         documents.append((document, compress(orjson.dumps(item), dictionary)))
@@ -213,7 +212,7 @@ def _value(asked: Queryable, value: Any, tally: _Tally) -> Any:
         tally.lacking.add(asked.name)
         return None
     tally.stated.add(asked.name)
-    if asked.kind.is_array:
+    if asked.kind in (Kind.NUMBERS, Kind.TEXTS):
         tally.add(asked.name, value)
         return json.dumps(value)
     if asked.kind is Kind.TIME:
@@ -238,7 +237,7 @@ def _reach(database: sqlite3.Connection) -> list[int]:
 
 def compress(document: bytes, dictionary: bytes) -> bytes:
     """A document as `document.body` holds it."""
-    packer = zlib.compressobj(6, zdict=dictionary)
+    packer = zlib.compressobj(4, zdict=dictionary)
     return packer.compress(document) + packer.flush()
 
 
