@@ -12,6 +12,7 @@ import xarray as xr
 from affine import Affine
 
 import catalog
+from benchmarks.range_server import RangeServer
 from catalog.corpus import Corpus
 from catalog.errors import CorpusError
 from catalog.fake import fake_patches, write_fake_build
@@ -132,6 +133,18 @@ def test_a_patch_survives_the_way_through_netcdf_to_gdal(items: list[pystac.Item
             items[0].properties["proj:bbox"][0], 20.0, 0.0, items[0].properties["proj:bbox"][3], 0.0, -20.0,
         )  # fmt: skip
         np.testing.assert_array_equal(image.read(), opened.s2_20m)
+
+
+def test_a_patch_of_a_catalog_on_a_web_server_is_the_same(root: Path, items: list[pystac.Item]):
+    with RangeServer(root) as server:
+        found = {
+            item.id: item for item in pystac.Catalog.from_file(f"{server.href}/catalog.json").get_items(recursive=True)
+        }
+        assert list(found) == [item.id for item in items]
+        opened = catalog.open_patch(found[items[3].id])
+        by_id = catalog.open_patch(items[3].id, f"{server.href}/labelled")
+    xr.testing.assert_identical(opened, catalog.open_patch(items[3]))
+    xr.testing.assert_identical(by_id, opened)
 
 
 def test_what_cannot_be_opened_says_why(root: Path, items: list[pystac.Item], tmp_path: Path):
