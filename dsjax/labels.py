@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from catalog.labels import CORINE_BY_GRID_CODE
-from catalog.splits import TRAIN, Split
+from catalog.splits import TRAIN, VAL, Split
 
 UNKNOWN = -1
 SPLIT = "deepsentinel:split"
@@ -65,15 +65,17 @@ def block_split(crs: str, west_m: float, north_m: float) -> str:
 def _with_val(splits: NDArray[np.str_], table: pa.Table) -> NDArray[np.str_]:
     """Where there is no val, a fold of the corpus becomes it, and what lies near that fold trains no more.
 
-    A corpus that states no folds gives every fourth patch of train.
+    A corpus that states no folds, or lies in too few blocks for them, gives every fourth patch of train.
     """
     if "val" in splits:
         return splits
-    folds = table[FOLD].to_pylist() if FOLD in table.column_names else []
-    if _VAL_FOLD in folds:
+    if FOLD in table.column_names:
+        folds = table[FOLD].to_pylist()
         near = table[NEAR_FOLDS].to_pylist() if NEAR_FOLDS in table.column_names else [None] * len(folds)
         stated = [Split(*split) for split in zip(splits.tolist(), repeat(None), folds, map(_tuple, near), strict=False)]
-        return np.array([split.in_fold(_VAL_FOLD) if split.name == TRAIN else split.name for split in stated])
+        held = np.array([split.in_fold(_VAL_FOLD) if split.name == TRAIN else split.name for split in stated])
+        if np.count_nonzero(held == TRAIN) > np.count_nonzero(held == VAL) > 0:
+            return held
     chosen = np.flatnonzero(splits == "train")[3::4]
     return np.where(np.isin(np.arange(len(splits)), chosen), "val", splits)
 

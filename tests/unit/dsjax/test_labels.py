@@ -55,13 +55,22 @@ def test_a_split_of_the_corpus_is_kept_and_val_is_cut_from_train_where_missing(g
     assert splits_of(pa.table({SPLIT: given})).tolist() == expected
 
 
+def folded(folds, near):
+    """A corpus that trains on the patches with a fold, tests on the others but the last."""
+    splits = ["train" if fold is not None else "test" for fold in folds[:-1]] + ["none"]
+    columns = {FOLD: pa.array(folds, pa.int32()), NEAR_FOLDS: pa.array(near, pa.list_(pa.int32()))}
+    return pa.table({SPLIT: splits, **columns})
+
+
 def test_val_is_a_fold_of_the_corpus_and_its_neighbours_train_no_more():
-    table = pa.table(
-        {
-            SPLIT: ["train", "train", "train", "test", "none", "train"],
-            FOLD: pa.array([0, 1, 2, None, None, 0], pa.int32()),
-            NEAR_FOLDS: pa.array([None, [0, 3], [3], None, None, [2]], pa.list_(pa.int32())),
-        }
-    )
-    assert splits_of(table).tolist() == ["val", "none", "train", "test", "none", "val"]
-    assert splits_of(table.drop_columns(NEAR_FOLDS)).tolist() == ["val", "train", "train", "test", "none", "val"]
+    table = folded([0, 1, 2, 3, None, 0, 4, None], [None, [0, 3], [3], None, None, [2], None, None])
+    assert splits_of(table).tolist() == ["val", "none", "train", "train", "test", "val", "train", "none"]
+    kept = ["val", "train", "train", "train", "test", "val", "train", "none"]
+    assert splits_of(table.drop_columns(NEAR_FOLDS)).tolist() == kept
+
+
+def test_folds_of_too_few_blocks_leave_training_as_it_is():
+    """All in one fold, or in none that is the first."""
+    for fold in (0, 3):
+        table = folded([fold] * 5 + [None, None], [None] * 7)
+        assert splits_of(table).tolist() == ["train", "train", "train", "val", "train", "test", "none"]
