@@ -14,6 +14,7 @@ when publishing is killed; running it again then ends where an undisturbed run w
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -48,6 +49,8 @@ from catalog.splits import DEFAULT_HELD_OUT, SplitRules
 from catalog.stats import merge_all
 from catalog.summary import Summary
 from catalog.transfer import bring_objects, bring_shard
+
+_ASIDE = re.compile(r"\..+\.\d+(\.\d+)?")  # .NAME.PROCESS or .NAME.PROCESS.THREAD: what is being written aside
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,7 @@ def _remove_leftovers(dest: Path, collections: Sequence[str]) -> None:
     """Remove what a killed publishing was writing aside."""
     for folder in (dest, *(dest / name for name in collections)):
         for pattern in (".*", "shards/.*", "objects/.*", "shard-*/.*", "previews/*/.*"):
-            for leftover in folder.glob(pattern):
+            for leftover in filter(lambda path: _ASIDE.fullmatch(path.name), folder.glob(pattern)):
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 

@@ -4,6 +4,7 @@ python -m catalog.publish_model RUN DEST
 """
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ def _publish(dest: Path, folder: str, item: dict[str, Any], files: Mapping[str, 
     ]
     collection = build(items, links)
     rows = parse_stac_items_to_arrow([rebase(one, one["id"]) for one in items])
-    aside = dest / folder / ".items.parquet.new"
+    aside = dest / folder / f".items.parquet.{os.getpid()}"
     to_parquet(rows, aside, collections={collection["id"]: collection}, compression="zstd")
     aside.replace(dest / folder / "items.parquet")
     replace_file(dest / folder / "collection.json", json.dumps(collection, indent=2) + "\n")

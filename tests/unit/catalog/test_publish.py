@@ -140,9 +140,10 @@ def test_what_a_killed_publishing_left_aside_is_removed(dest: Path, build: Path)
     before = contents(dest)
     for name in (".catalog.json.7", "labelled/.items.parquet.7", "labelled/shard-000001/.catalog.json.7"):
         (dest / name).write_text("half")
+    (dest / ".htaccess").write_text("a file of the web server's")
     shutil.copytree(build / "shards/000000.zarr", dest / "labelled/shards/.000000.zarr.7")
     publish([build], dest)
-    assert contents(dest) == before
+    assert contents(dest) == before | {".htaccess": b"a file of the web server's"}
 
 
 @pytest.mark.parametrize("last", ["items.parquet", "statistics.json"])
