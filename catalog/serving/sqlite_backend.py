@@ -35,14 +35,7 @@ class SqliteBackend:
 
     def settings(self, title: str, description: str) -> ApiSettings:
         """Settings of stac-fastapi, none of them from the environment."""
-        stated: dict[str, Any] = {
-            "stac_fastapi_title": title,
-            "stac_fastapi_description": description,
-            "stac_fastapi_landing_id": self._published.root["id"],
-            "stac_fastapi_version": str(self._published.root["stac_version"]),
-            "_env_file": None,
-        }
-        return ApiSettings(**stated)
+        return api_settings(self._published, title, description)
 
     def core(self, search_model: type[BaseModel]) -> SqliteClient:
         """Landing page, collections, items and searches."""
@@ -61,6 +54,18 @@ class SqliteBackend:
             yield
         finally:
             self._index.close()
+
+
+def api_settings(published: Published, title: str, description: str) -> ApiSettings:
+    """Settings of stac-fastapi, none of them from the environment."""
+    stated: dict[str, Any] = {
+        "stac_fastapi_title": title,
+        "stac_fastapi_description": description,
+        "stac_fastapi_landing_id": published.root["id"],
+        "stac_fastapi_version": str(published.root["stac_version"]),
+        "_env_file": None,
+    }
+    return ApiSettings(**stated)
 
 
 def default_index(folder: Path) -> Path:

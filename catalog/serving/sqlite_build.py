@@ -77,7 +77,7 @@ def build_index(published: Published, path: Path, report: Report = lambda _: Non
 
 
 class _Tally:
-    """What values each property has, up to a limit, and which properties some items lack and some state."""
+    """What values each property has, up to a limit, which properties some items lack, and which some have stated."""
 
     def __init__(self, asked: Iterable[Queryable]) -> None:
         self.values: dict[str, set[Any]] = {one.name: set() for one in asked}
@@ -98,13 +98,13 @@ class _Tally:
 def _fill(database: sqlite3.Connection, published: Published, report: Report) -> dict[str, Any]:
     """Fill all tables but `meta`; returns what belongs there."""
     collections = [one for one in published.collections if one.has_items]
-    schemas = {one.collection_id: queryables_of(pq.read_schema(one.items)) for one in collections}
-    asked = tuple({one.name: one for one in itertools.chain(*schemas.values())}.values())
+    found = itertools.chain(*(queryables_of(pq.read_schema(one.items)) for one in collections))
+    asked = tuple({one.name: one for one in found}.values())
     _create(database, asked)
     tally = _Tally(asked)
     database.execute("BEGIN")
     dictionary = _dictionary(collections)
-    first_document = 0
+    first_document, of_collection = 0, {}
     for collection, places in zip(collections, _places(collections), strict=True):
         documents = range(first_document, first_document + len(places))
         items = zip(documents, places.tolist(), _items(collection), strict=True)
@@ -112,14 +112,14 @@ def _fill(database: sqlite3.Connection, published: Published, report: Report) ->
             _insert(database, batch, asked, dictionary, tally)
             report(len(batch))
         first_document += len(places)
+        of_collection[collection.collection_id] = [one.name for one in asked if one.name in tally.stated]
+        tally.stated.clear()
     _sort_in(database, asked)
     return {
         "count": first_document,
         "counts": dict(database.execute("SELECT collection, count(*) FROM item GROUP BY 1").fetchall()),
         "queryables": [[one.name, one.kind.name] for one in asked],
-        "of_collection": {
-            name: [one.name for one in found if one.name in tally.stated] for name, found in schemas.items()
-        },
+        "of_collection": of_collection,
         "values": tally.few(),
         "complete": sorted({one.name for one in asked} - tally.lacking),
         "reach": _reach(database),

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.postgres import PostgresMissingError, programs, temporary_postgres
 from catalog import schema
 from catalog.fake import fake_patch
 from catalog.grid import PatchGrid, cell_at
@@ -143,16 +144,36 @@ def serving(app: Any) -> Iterator[str]:
             thread.join()
 
 
-def _sqlite_backend(published: Path, folder: Path) -> Any:
-    from catalog.serving.published import Published
+@contextlib.contextmanager
+def _sqlite_backend(published: Any, folder: Path) -> Iterator[Any]:
     from catalog.serving.sqlite_backend import SqliteBackend, ensure_index
 
-    opened = Published.open(published)
-    ensure_index(opened, folder / "index.sqlite")
-    return SqliteBackend(opened, folder / "index.sqlite")
+    ensure_index(published, folder / "index.sqlite")
+    yield SqliteBackend(published, folder / "index.sqlite")
 
 
-BACKENDS = {"sqlite": _sqlite_backend}
+@contextlib.contextmanager
+def _pgstac_backend(published: Any, folder: Path) -> Iterator[Any]:
+    from catalog.serving.pgstac_backend import PgstacBackend
+    from catalog.serving.pgstac_load import load
+
+    with database() as url:
+        load(published, url)
+        yield PgstacBackend(published, url)
+
+
+BACKENDS = {"sqlite": _sqlite_backend, "pgstac": _pgstac_backend}
+
+
+@contextlib.contextmanager
+def database() -> Iterator[str]:
+    """A database of its own; skips where PostgreSQL or PostGIS is not installed."""
+    try:
+        programs()
+    except PostgresMissingError as error:
+        pytest.skip(str(error))
+    with temporary_postgres() as url:
+        yield url
 
 
 @pytest.fixture(scope="session", params=list(BACKENDS))
@@ -161,6 +182,6 @@ def api(request, published, tmp_path_factory) -> Iterator[str]:
     from catalog.serving.app import create_app
     from catalog.serving.published import Published
 
-    backend = BACKENDS[request.param](published, tmp_path_factory.mktemp(request.param))
-    with serving(create_app(Published.open(published), backend)) as origin:
+    opened, folder = Published.open(published), tmp_path_factory.mktemp(request.param)
+    with BACKENDS[request.param](opened, folder) as backend, serving(create_app(opened, backend)) as origin:
         yield origin
