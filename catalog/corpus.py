@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from catalog import schema
 from catalog.bands import S2_10M, S2_20M, S2_WAVELENGTH_ORDER
+from catalog.buffers import POOL
 from catalog.errors import ChecksumError, CorpusError
 from catalog.patch import Patch
 from catalog.published import Published
@@ -207,7 +208,7 @@ class Corpus(Sequence[Patch]):
         self._check_rows(rows)
         wanted = np.asarray(rows, np.int64)
         shapes = {name: (schema.BY_NAME[name].shape(self.side_px), schema.BY_NAME[name].dtype) for name in names}
-        batch = {name: np.empty((len(wanted), *shape), dtype) for name, (shape, dtype) in shapes.items()}
+        batch = {name: POOL.empty((len(wanted), *shape), dtype) for name, (shape, dtype) in shapes.items()}
         for collection in np.unique(self.collection_of_row[wanted]).tolist():
             self._read_collection(collection, wanted, batch)
         return batch

@@ -39,10 +39,7 @@ blosc.use_threads = False  # callers read in threads of their own; blosc's globa
 
 
 class ShardReader:
-    """One shard. Safe to use from many threads; holds chunk indices in memory, and no file open between reads.
-
-    Memory: 16 bytes a patch and array that was read.
-    """
+    """One shard. Safe to use from many threads. Memory: 16 bytes a patch and array that was read."""
 
     def __init__(self, path: Path | str, store: Store | None = None) -> None:
         self.path = path

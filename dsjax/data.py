@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float
 from numpy.typing import NDArray
 
 from catalog.bands import S1, S1_NODATA, S1_SCALE_DB, S2_10M, S2_20M, S2_SCALE, Band
+from catalog.buffers import POOL
 from catalog.corpus import Corpus
 from catalog.schema import SHARD_ROWS
 from catalog.shard_cache import ShardCache
@@ -31,7 +32,7 @@ _SHARDS_AHEAD = 2  # fetched into a cache while the ones before are trained on
 
 
 class Batch(NamedTuple, Generic[T]):
-    """Pixels of a batch, `batch y x band`: stored integers, or after `decode` reflectance and dB, NaN where invalid."""
+    """Pixels of a batch: integers as stored, `batch band y x`; or after `decode` reflectance and dB, `batch y x band`."""
 
     s2_10m: T
     s2_20m: T
@@ -94,13 +95,14 @@ class Squares(NamedTuple):
 
 
 def cut(pixels: NDArray[Any], squares: Squares) -> NDArray[Any]:
-    """Cut squares and put bands last: `batch band y x` to `batch y x band`, here and nowhere else."""
+    """Cut squares out of patches, `batch band y x`; whole patches in their order are not copied."""
     side = squares.side_px
-    out = np.empty((len(squares.patches), side, side, pixels.shape[1]), pixels.dtype)
+    if side == pixels.shape[-1] and np.array_equal(squares.patches, np.arange(len(pixels))):
+        return pixels
+    out = POOL.empty((len(squares.patches), pixels.shape[1], side, side), pixels.dtype)
     corners = zip(squares.patches, squares.tops_px, squares.lefts_px, strict=True)
     for square, (patch, top, left) in zip(out, corners, strict=True):
-        for band, values in enumerate(pixels[patch, :, top : top + side, left : left + side]):
-            square[:, :, band] = values  # band by band: three times as fast as one transposed copy
+        square[...] = pixels[patch, :, top : top + side, left : left + side]
     return out
 
 
@@ -139,8 +141,8 @@ def training_batches(
 
     With several crops a read, each batch of patches serves as many steps, one after the other, in other windows.
 
-    Memory: `threads` batches of whole patches (1 MB a patch of 256 px) being read, and 2 x `threads` batches of
-    windows, times the crops a read, waiting.
+    Memory: `threads` + 2 batches of windows, times the crops a read, and `threads` batches of whole patches, which are
+    the same where a window is a whole patch. A patch of 256 px has 1 MB.
 
     Raises:
         ConfigError: the window does not fit the patches, or the batch not the corpus.
@@ -162,7 +164,7 @@ def training_batches(
         squares = (random_windows(seed, i * crops + crop, rows, window_px, room_px) for crop in range(crops))
         return tuple(cut_batch(stored, square) for square in squares)
 
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1)
     batches = reads.map_with_index(cut_crops).to_iter_dataset(options)
     return iter(grain.experimental.FlatMapIterDataset(batches, _OneByOne()))
 
@@ -182,13 +184,17 @@ def to_devices(batch: Batch[NDArray[Any]], sharding: NamedSharding) -> Batch[Arr
 
 
 def decode(batch: Batch[Any]) -> Batch[Array]:
-    """Stored integers to reflectance and dB; NaN where a pixel holds no measurement."""
+    """Stored integers to reflectance and dB, bands last; NaN where a pixel holds no measurement.
 
-    def optical(dn: Array) -> Array:
-        return jnp.where(dn == 0, jnp.nan, dn.astype(jnp.float32) * S2_SCALE)
+    Here, on the device, and nowhere else the axes change from `batch band y x` to `batch y x band`.
+    """
 
-    radar = jnp.where(batch.s1 == S1_NODATA, jnp.nan, batch.s1.astype(jnp.float32) * S1_SCALE_DB)
-    return Batch(optical(batch.s2_10m), optical(batch.s2_20m), radar)
+    def physical(stored: Array, nodata: int, scale: float) -> Array:
+        values = jnp.where(stored == nodata, jnp.nan, stored.astype(jnp.float32) * scale)
+        return jnp.moveaxis(values, 1, -1)
+
+    s2_10m, s2_20m = (physical(stored, 0, S2_SCALE) for stored in (batch.s2_10m, batch.s2_20m))
+    return Batch(s2_10m, s2_20m, physical(batch.s1, S1_NODATA, S1_SCALE_DB))
 
 
 def normalise(

@@ -139,7 +139,7 @@ def test_bfloat16_computes_what_float32_does_and_keeps_its_parameters():
 
 
 def test_nodata_of_any_kind_gives_finite_gradients():
-    batch = Batch(np.zeros((2, 32, 32, 4), "u2"), np.zeros((2, 16, 16, 8), "u2"), np.full((2, 32, 32, 2), -900, "i2"))
+    batch = Batch(np.zeros((2, 4, 32, 32), "u2"), np.zeros((2, 8, 16, 16), "u2"), np.full((2, 2, 32, 32), -900, "i2"))
     batch.s1[0] = S1_NODATA
     bands = [band.name for group in GROUPS.values() for band in group]
     normalisation = Normalisation(dict.fromkeys(bands, 0.0), dict.fromkeys(bands, 1.0))
