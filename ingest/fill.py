@@ -27,6 +27,7 @@ from ingest.osm import OsmFeatures
 from ingest.osm_objects import write_objects
 from ingest.pair_reader import PairReader
 from ingest.ratelimit import RateLimit
+from ingest.redaction import hide_tokens
 from ingest.sources import source_of
 from ingest.tally import Teller
 from ingest.worldcover import WorldCover, Year
@@ -85,6 +86,7 @@ class Filling:
             WriteError: the disk is full.
         """
         started = time.monotonic()
+        hide_tokens()
         rows: dict[int, Row] = {}
         with disk_errors(self.root):
             teller = Teller(self.root, job.index)

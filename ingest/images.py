@@ -7,7 +7,6 @@ an error page and a broken image. What may pass is waited for; what will not is 
 import contextlib
 import logging
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from rasterio.windows import Window
 from ingest.errors import ReadError, Refused
 from ingest.meter import HEADER_BYTES, Meter, block_bytes, blocks_under
 from ingest.ratelimit import RateLimit
+from ingest.redaction import redact
 from ingest.sources.profile import Source
 
 _log = logging.getLogger(__name__)
@@ -51,7 +51,6 @@ _RENEWALS = 1  # of a token that was refused, for each read
 _PROBE_TIMEOUT_S = 30
 _OPEN_REQUESTS = 2  # size and header
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF 6.0 and BigTIFF, either byte order
-_SIGNATURE = re.compile(r"\?[^\s'\"<>]+")
 
 Trouble = Literal["expired", "gone", "damaged", "busy"]
 _Found = TypeVar("_Found")
@@ -212,11 +211,6 @@ def diagnose(signed: str) -> Trouble:
     if reply.status_code in (404, 410):
         return "gone"
     return "damaged" if reply.status_code in (200, 206) and reply.content.startswith(_TIFF_STARTS) else "busy"
-
-
-def redact(text: str) -> str:
-    """A message without the query strings of its addresses, which may hold tokens."""
-    return _SIGNATURE.sub("", text)
 
 
 def _host(href: str) -> str:

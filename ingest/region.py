@@ -21,8 +21,9 @@ from catalog.errors import OutputExistsError
 from catalog.program import main
 from ingest.chunks import CELL_DEG, Chunk
 from ingest.errors import PlanError, ReadError
-from ingest.images import GDAL_OPTIONS, redact
+from ingest.images import GDAL_OPTIONS
 from ingest.radiometry import DELIVERED_S1_NODATA, boa_add_offset, remove_offset
+from ingest.redaction import redact
 from ingest.search import search_of
 from ingest.sources import PLANETARY_COMPUTER, Source, source_of
 from ingest.sources.profile import SCL, processing_age, strip_key

@@ -99,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer GET, HEAD and POST alike."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         reply = self.server.answer(self.command, self.path, self.headers.get("Range"), body)
-        log.debug("%s %s -> %d", self.command, self.path, reply.status)
+        log.debug("%s %s -> %d", self.command, self.path.partition("?")[0], reply.status)
         length = len(reply.body) if isinstance(reply, Reply) else reply.stop - reply.start
         self._send_head(reply, length)
         if self.command == "HEAD":

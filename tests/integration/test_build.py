@@ -123,3 +123,21 @@ def test_images_that_are_gone_are_skipped_by_name(tiny_archive, tiny_plan, tmp_p
     with Sandbox(tiny_archive, faults=faults) as sandbox, sandbox.applied(), hint:
         run(options(tiny_plan, tmp_path / "corpus"))
     assert list_shards(tmp_path / "corpus") == []
+
+
+@pytest.mark.parametrize("level", ["WARNING", "DEBUG"])
+def test_no_token_is_logged_when_requests_fail(level, tiny_archive, tiny_plan, tmp_path):
+    """Anything that any library logs in the building process and its workers, with every kind of failed request."""
+    program = (
+        "import logging, sys, tyro; from ingest.build import Build, run; "
+        "logging.basicConfig(level=sys.argv.pop(1)); run(tyro.cli(Build))"
+    )
+    faults = Faults(blob_503_every=20, blob_cut_every=17, blob_xml_every=23, token_reads=40, search_429_every=2)
+    out = tmp_path / "corpus"
+    command = [sys.executable, "-c", program, level, tiny_plan, "--out", out, "--shard-rows", "32"]
+    with Sandbox(tiny_archive, faults=faults) as sandbox:
+        done = subprocess.run(command, env={**os.environ, **sandbox.environ}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "503" in done.stderr
+    assert "sig=" not in done.stdout + done.stderr
+    assert not [path for path in out.rglob("*") if path.is_file() and b"sig=" in path.read_bytes()]
