@@ -26,6 +26,7 @@ from catalog.patch import parse_time
 from catalog.shard import list_shards, open_array, provenance_of, shard_path, shard_ref
 from ingest import search
 from ingest.build import Build, match_places, run
+from ingest.footprints import cut
 from ingest.ledger import read_rows
 from ingest.radiometry import stored_gamma0
 from ingest.sample import Sample, read_plan, write_plan
@@ -551,6 +552,11 @@ def edges(tmp_path_factory):
         regions.append(SimulatedRegion(name, tile.upper(), int(row), int(column), 1, 1, *days, cloudiness=0.0))
     archive = tmp_path_factory.mktemp("edges") / "archive"
     simulate(regions, archive, seed=0, workers=1)
+    outline = archive / "regions" / "antimeridian.geojson"
+    drawn = json.loads(outline.read_text())
+    whole = shapely.from_geojson(json.dumps(drawn["features"][0]["geometry"]))
+    drawn["features"][0]["geometry"] = json.loads(shapely.to_geojson(cut(whole)[0]))  # as most programs draw it
+    outline.write_text(json.dumps(drawn))
     return archive
 
 
