@@ -32,6 +32,7 @@ class Queryable:
     kind: Kind
 
 
+_DIALECT = "https://json-schema.org/draft/2019-09/schema"  # the newest that stac-api-validator 0.6 knows
 _OUTSIDE = ("type", "stac_version", "stac_extensions", "id", "collection", "geometry", "bbox", "links", "assets")
 _NOT_ASKED = ("proj:shape", "proj:transform", "proj:bbox")  # arrays of numbers whose order is what they say
 ALWAYS = (Queryable("id", Kind.TEXT), Queryable("collection", Kind.TEXT))
@@ -64,7 +65,7 @@ def json_schema(href: str, title: str, asked: Iterable[Queryable], values: Mappi
         few = {"enum": values[one.name]} if one.name in values and one.kind is not Kind.NUMBER else {}
         properties[one.name] = described | {"items": described["items"] | few} if one.kind.is_array else described | few
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": _DIALECT,
         "$id": href,
         "type": "object",
         "title": title,
