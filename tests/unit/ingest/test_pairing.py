@@ -48,7 +48,7 @@ def test_a_gap_beyond_the_limit_is_refused_with_its_days():
     verdict = judge(PLACE, [optical("a", 2)], [radar("x", 5.5)], Rules())
     assert (verdict.pair, verdict.reason) == (None, "no_s1_scene")
     assert "x is 3.5 days away (limit 3)" in verdict.refusals[0].detail
-    exactly = judge(PLACE, [optical("a", 2)], [radar("x", 5)], Rules())
+    exactly = judge(PLACE, [optical("a", 2, cloud=60.0)], [radar("x", 5)], Rules())
     assert exactly.pair is not None
 
 
@@ -121,19 +121,27 @@ def cell_near(lon, lat):
     return cell_at(epsg, x_m, y_m)
 
 
+CLOUDS = (5, 9, 60, 70)  # the limit is 60
+MONTHS = st.sampled_from([(), (6,), (7,)])
+BEGIN = dt.datetime(2021, 6, 26, tzinfo=dt.UTC)
+
+
 def random_world(rng):
-    """Places and scenes around one corner; footprints turned, cut at the antimeridian or left to run across it."""
+    """Places and scenes around one corner, where one month ends and the next begins.
+
+    Footprints are turned, cut at the antimeridian or left to run across it.
+    """
     lon, lat = CORNERS[rng.integers(len(CORNERS))]
     spots = lon + rng.uniform(-0.2, 0.2, 12) / np.cos(np.radians(lat)), lat + rng.uniform(-0.2, 0.2, 12)
     cells = [cell_near((x + 180) % 360 - 180, y) for x, y in zip(*spots, strict=True)]
-    starts = [START + dt.timedelta(days=int(day)) for day in rng.integers(0, 3, 12)]
+    starts = [BEGIN + dt.timedelta(days=int(day)) for day in rng.integers(0, 3, 12)]
     places = [Place(i, c, s, s + dt.timedelta(days=6)) for i, (c, s) in enumerate(zip(cells, starts, strict=True)) if c]
     tiles = [place.grid.tile for place in places]
     whole_days = rng.integers(0, 2)  # many equal times, so that ties occur
     s2 = [
         Scene(
-            f"a{i}", "s2", START + dt.timedelta(days=float(day.round() if whole_days else day)), "S2A", "descending", 1,
-            32601, wrapped(random_outline(rng, lon, lat), rng), {}, float(rng.choice([5, 9, 70])) if i % 5 else None,
+            f"a{i}", "s2", BEGIN + dt.timedelta(days=float(day.round() if whole_days else day)), "S2A", "descending", 1,
+            32601, wrapped(random_outline(rng, lon, lat), rng), {}, float(rng.choice(CLOUDS)) if i % 5 else None,
             "04.00", tile=str(rng.choice(tiles)),
         )
         for i, day in enumerate(rng.uniform(-1, 9, 40))
@@ -141,7 +149,7 @@ def random_world(rng):
     zones = sorted({place.grid.epsg for place in places})
     s1 = [
         Scene(
-            f"x{i}", "s1", START + dt.timedelta(days=float(day.round() if whole_days else day)), "S1A",
+            f"x{i}", "s1", BEGIN + dt.timedelta(days=float(day.round() if whole_days else day)), "S1A",
             str(rng.choice(["ascending", "descending"])), 1, int(rng.choice(zones)),
             wrapped(random_outline(rng, lon, lat), rng), {},
         )
@@ -171,7 +179,7 @@ def wrapped(outline, rng):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32), st.sampled_from(["any", "ascending"]), st.sampled_from([(), (6,)]), st.integers(1, 3))
+@given(st.integers(0, 2**32), st.sampled_from(["any", "ascending"]), MONTHS, st.integers(1, 3))
 def test_matching_in_columns_equals_judging_place_by_place(seed, orbit, months, pairs):
     rng = np.random.default_rng(seed)
     places, s2, s1 = random_world(rng)
@@ -190,7 +198,7 @@ def test_random_worlds_hold_pairs_and_every_refusal():
         places, s2, s1 = random_world(np.random.default_rng(seed))
         matched = Matcher(s2, s1, Rules(orbit="ascending", months=(6,))).match_rows(Places.of(places))
         seen |= set(matched.reasons()) | {reason for reason, count in matched.refusals.items() if count}
-    assert seen == set(REASONS) | {"other_orbit"}
+    assert seen == set(REASONS) | {"other_orbit", "outside_season"}
 
 
 def test_counts_of_refusals_are_those_of_the_judge():
@@ -225,6 +233,15 @@ def test_without_scenes_every_place_has_its_reason(s2, s1, reason):
     assert [verdict.reason for verdict in matcher.match([PLACE, PLACE])] == [reason, reason]
     assert matcher.explain(PLACE).reason == reason
     assert matcher.match([]) == []
+
+
+def test_a_cloudy_scene_says_more_than_one_that_holds_half_of_the_patch():
+    scenes = [optical("a", 2, footprint=QUARTER), optical("b", 3, cloud=61.0), optical("c", 4, footprint=QUARTER)]
+    verdicts = [
+        judge(PLACE, scenes, [radar("x", 2)], Rules()),
+        *Matcher(scenes, [radar("x", 2)], Rules()).match([PLACE]),
+    ]
+    assert [verdict.reason for verdict in verdicts] == ["cloudy_scene", "cloudy_scene"]
 
 
 def test_thousands_of_places_in_several_batches_are_matched_as_few_are(monkeypatch):
