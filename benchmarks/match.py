@@ -5,8 +5,10 @@ whole or cut slantwise by the swath's edge, each tile on about as many days as t
 slices of 250 by 200 km along slanted tracks over the same land.
 """
 
+import ctypes
 import dataclasses
 import datetime as dt
+import gc
 import json
 import platform
 import resource
@@ -22,7 +24,11 @@ import shapely
 import tyro
 
 from catalog.mgrs import TILE_SIDE_PX, tile_origin, transformer
+from catalog.patch import Scene
 from catalog.program import main
+from catalog.schema import SHARD_ROWS
+from ingest.arrange import arrange
+from ingest.candidates import Paired, candidates_of
 from ingest.footprints import continuous
 from ingest.match import Matcher
 from ingest.pairing import Rules
@@ -32,6 +38,7 @@ from ingest.sample import Plan, draw_places, strata, write_plan
 from ingest.scene_table import SceneTable
 
 START = dt.datetime(2024, 6, 1, tzinfo=dt.UTC)
+JOBS = 50  # shards whose jobs are made, to time it
 SLICE_M = (250_000, 200_000)  # swath, along track (ESA, Sentinel-1 product specification, IW GRD)
 
 
@@ -68,15 +75,30 @@ def run(options: Match) -> None:
     matcher = Matcher(s2, s1, Rules())
     matched = matcher.match_rows(places)
     seconds["match"] = time.perf_counter() - started
+    reasons, refusals = dict(matched.reasons()), dict(matched.refusals)
+    started = time.perf_counter()
+    arranged = arrange(candidates_of(Paired(places, matcher, matched)), len(matched.place), SHARD_ROWS)
+    seconds["arrange"] = time.perf_counter() - started
+    peak_mb = _peak_mb()
+    del matcher, matched, s2, s1
+    gc.collect()
+    held_mb = _held_mb()
+    started = time.perf_counter()
+    sampled = range(0, arranged.shards, -(-arranged.shards // JOBS))
+    for index in sampled:
+        arranged.job(index)
+    seconds["a job"] = (time.perf_counter() - started) / len(sampled)
     record = {
         "date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d"),
         "command": "python -m benchmarks.match " + " ".join(sys.argv[1:]),
         "options": {"places": options.places, "s2": options.s2, "s1": options.s1, "days": options.days},
-        "seconds": {name: round(value, 1) for name, value in seconds.items()},
-        "peak_mb": round(_peak_mb()),
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "peak_mb": round(peak_mb),
         "peak_mb_before_the_match": round(before_mb),
-        "places_by_reason": dict(matched.reasons()),
-        "scene_refusals": dict(matched.refusals),
+        "held_mb_while_shards_are_filled": round(held_mb),
+        "shards": arranged.shards,
+        "places_by_reason": reasons,
+        "scene_refusals": refusals,
         "goal": {"plan seconds": 300, "match seconds": 90, "peak_mb": 2000},
         "versions": {"python": platform.python_version(), "shapely": shapely.__version__, "numpy": np.__version__,
                      "geos": shapely.geos_version_string, "pyproj": pyproj.__version__},
@@ -112,7 +134,7 @@ def optical_table(places: Places, options: Match, rng: np.random.Generator) -> S
         orbit=np.full(options.s2, "descending"),
         tile=tile,
         footprint=continuous(shapely.polygons(dense)),
-        load=lambda rows: [],
+        load=lambda rows: [_scene(f"S2-{row:07d}", 13) for row in rows.tolist()],
     )
 
 
@@ -141,8 +163,14 @@ def radar_table(options: Match, rng: np.random.Generator) -> SceneTable:
         orbit=np.where(up, "ascending", "descending"),
         tile=np.full(options.s1, ""),
         footprint=continuous(shapely.polygons(np.stack([lon, lat], axis=-1))),
-        load=lambda rows: [],
+        load=lambda rows: [_scene(f"S1-{row:07d}", 2) for row in rows.tolist()],
     )
+
+
+def _scene(name: str, images: int) -> Scene:
+    """As large as a real one: addresses of 230 characters."""
+    hrefs = {f"B{i:02d}": f"https://blob/{name}/{i:02d}".ljust(230, "x") for i in range(images)}
+    return Scene(name, "made up", START, "P", None, None, 32633, shapely.box(0, 0, 1, 1), hrefs, tile="33UUU")
 
 
 def _tile_outline(tile: str) -> np.ndarray:
@@ -155,6 +183,12 @@ def _tile_outline(tile: str) -> np.ndarray:
 
 def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _held_mb() -> float:
+    """Resident now; pages that the allocator keeps for later are given back first."""
+    ctypes.CDLL(None).malloc_trim(0)
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 
 
 def _cpu() -> str:

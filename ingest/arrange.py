@@ -2,9 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from catalog.patch import ScenePair
 from ingest.errors import PlanError
+
+if TYPE_CHECKING:
+    from ingest.candidates import Candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +31,29 @@ class ShardJob:
     candidates: tuple[Candidate, ...]
 
 
-def arrange(candidates: Sequence[Candidate], count: int, shard_rows: int) -> list[ShardJob]:
+@dataclass(frozen=True, eq=False)
+class Arrangement:
+    """Which candidates go into which shard; a job is made when it is wanted, for the scenes of all fill the memory."""
+
+    candidates: "Candidates"
+    count: int
+    """Patches wanted."""
+    shards: int
+    order: NDArray[np.int64]
+    """Rows of the candidates, those of one shard one after the other."""
+
+    def rows(self, index: int) -> int:
+        """Patches of a shard."""
+        return _part(self.count, self.shards, index + 1) - _part(self.count, self.shards, index)
+
+    def job(self, index: int) -> ShardJob:
+        """What a worker needs to fill a shard."""
+        first, last = (_part(len(self.order), self.shards, i) for i in (index, index + 1))
+        members = np.sort(self.order[first:last])  # candidates stand in the order of draws
+        return ShardJob(index, self.rows(index), tuple(self.candidates.take(members)))
+
+
+def arrange(candidates: "Candidates", count: int, shard_rows: int) -> Arrangement:
     """Deal candidates into shards of neighbours.
 
     Candidates of one scene go to one shard as far as possible, so that one open image serves many patches. Each
@@ -38,21 +67,7 @@ def arrange(candidates: Sequence[Candidate], count: int, shard_rows: int) -> lis
             f"only {len(candidates)} places can be paired and {count} patches are wanted; draw a larger plan "
             "(sample --reserve), or loosen --max-gap-days or --scene-cloud-max"
         )
-    shards = -(-count // shard_rows)
-    ordered = sorted(candidates, key=_locality)
-    return [
-        ShardJob(
-            index,
-            rows=_part(count, shards, index + 1) - _part(count, shards, index),
-            candidates=tuple(
-                sorted(
-                    ordered[_part(len(ordered), shards, index) : _part(len(ordered), shards, index + 1)],
-                    key=lambda candidate: candidate.draw,
-                )
-            ),
-        )
-        for index in range(shards)
-    ]
+    return Arrangement(candidates, count, -(-count // shard_rows), candidates.by_scene)
 
 
 def by_scene(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -21,7 +21,7 @@ from catalog.errors import DeepSentinelError
 from catalog.program import main
 from catalog.schema import SHARD_ROWS, corpus_record
 from catalog.shard import list_shards
-from ingest.arrange import ShardJob, arrange
+from ingest.arrange import Arrangement, arrange
 from ingest.candidates import MAX_NEIGHBOURS, Paired, candidates_of, refusals_of
 from ingest.chunks import chunks_of
 from ingest.corine import check_coverage, open_corine
@@ -30,7 +30,7 @@ from ingest.errors import PlanError, WriteError
 from ingest.estimate import Estimate, estimate_known, estimate_unknown, missing_chunks, show
 from ingest.fill import Filling, LabelSources
 from ingest.folder import build_folder
-from ingest.ledger import BuildSummary, Row, read_rows, summarise, write_rows
+from ingest.ledger import BuildSummary, Row, iterate_rows, summarise, write_rows
 from ingest.limits import Limits
 from ingest.match import Matcher
 from ingest.osm import extract
@@ -123,11 +123,10 @@ def run(options: Build) -> BuildSummary:
         return BuildSummary(planned=len(plan.places))
     with terminable(), build_folder(options.out, _record(options, plan)):
         labels = prepare_labels(options, plan)
-        jobs = arrange(candidates_of(pair_places(options, plan)), plan.count, options.shard_rows)
-        done = set(list_shards(options.out))
-        failures = _fill([job for job in jobs if job.index not in done], options, labels)
+        arranged = arrange(candidates_of(pair_places(options, plan)), plan.count, options.shard_rows)
+        failures = _fill(arranged, options, labels)
         summary = dataclasses.replace(
-            summarise(read_rows(options.out / "ledger")),
+            summarise(iterate_rows(options.out / "ledger")),
             seconds=time.monotonic() - started,
             fetched_bytes=sum(read_tallies(options.out).values(), Tally()).fetched_bytes,
             nbytes=sum(path.stat().st_size for path in (options.out / "shards").rglob("*") if path.is_file()),
@@ -155,7 +154,7 @@ def pair_places(options: Build, plan: Plan) -> Paired:
     """
     begun = bool(list_shards(options.out))  # the shards to come must be dealt from the same scenes
     paired = match_places(options, plan, renew="all" if options.refresh else "none" if begun else "open")
-    rows = [Row(draw, cell, "skipped", reason, detail) for draw, cell, reason, detail in refusals_of(paired)]
+    rows = (Row(draw, cell, "skipped", reason, detail) for draw, cell, reason, detail in refusals_of(paired))
     write_rows(rows, options.out / "ledger" / "pairing.jsonl")
     return paired
 
@@ -225,8 +224,8 @@ def label_files(options: Build) -> dict[str, str]:
     return {name: PurePosixPath(str(path)).name for name, path in sources.items() if path is not None}
 
 
-def _fill(jobs: Sequence[ShardJob], options: Build, labels: LabelSources) -> list[DeepSentinelError]:
-    """Fill shards, one after the other failing or not; gives up when many in a row fail.
+def _fill(arranged: Arrangement, options: Build, labels: LabelSources) -> list[DeepSentinelError]:
+    """Fill the shards that are missing, one after the other failing or not; gives up when many in a row fail.
 
     Raises:
         DeepSentinelError: the error of shards in a row.
@@ -238,9 +237,10 @@ def _fill(jobs: Sequence[ShardJob], options: Build, labels: LabelSources) -> lis
     in_a_row = 0
     present = frozenset(list_shards(options.out))
     forget_unfinished(options.out, present)
-    wanted = sum(job.rows for job in jobs)
+    missing = [index for index in range(arranged.shards) if index not in present]
+    wanted = sum(arranged.rows(index) for index in missing)
     with shown(options.out, wanted, present), hire(options.scheduler, options.workers) as crew:
-        for outcome in crew.run(filling, jobs):
+        for outcome in crew.run(filling, map(arranged.job, missing)):
             if isinstance(outcome, WriteError):
                 raise outcome  # every other shard would meet the same full disk
             if isinstance(outcome, DeepSentinelError):

@@ -5,8 +5,9 @@ so a corpus of N patches holds whole groups, apart from members that reading ref
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from ingest.arrange import Candidate
 from ingest.match import REASONS, Matched, Matcher, Rows, contained, loaded
 from ingest.pairing import PAIRED
 from ingest.places import Places
+from ingest.scene_table import Load
 
 # East, south, west, north, then the corners: a neighbour shares a side where it can.
 _BESIDE = np.array([(1, 0), (0, -1), (-1, 0), (0, 1), (1, -1), (-1, -1), (-1, 1), (1, 1)])
@@ -42,8 +44,42 @@ class Paired:
         return self.matcher.rules.pairs * (1 + self.neighbours)
 
 
-def candidates_of(paired: Paired) -> list[Candidate]:
-    """Candidates in order of draws, each cell and day of Sentinel-2 once."""
+@dataclass(frozen=True, eq=False)
+class Candidates(Sequence[Candidate]):
+    """Candidates in order of draws, as columns; whole ones are made when they are asked for."""
+
+    cells: Places
+    """Their draws are the candidates'."""
+    s2: Rows
+    s1: Rows
+    load_s2: Load
+    load_s1: Load
+    by_scene: Rows
+    """Rows of the candidates sorted by tile, optical scene, radar scene and draw."""
+
+    def take(self, rows: Rows) -> list[Candidate]:
+        """Some of them, with the scenes that they need and no others."""
+        s2, s1 = loaded(self.load_s2, self.s2[rows]), loaded(self.load_s1, self.s1[rows])
+        chosen = zip(self.cells.take(rows), self.s2[rows].tolist(), self.s1[rows].tolist(), strict=True)
+        return [Candidate(place.draw, ScenePair(place.grid, s1[b], s2[a])) for place, a, b in chosen]
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return iter(self[:])
+
+    @overload
+    def __getitem__(self, i: int) -> Candidate: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Candidate]: ...
+    def __getitem__(self, i: int | slice) -> Candidate | list[Candidate]:
+        rows = np.arange(len(self))
+        return self.take(rows[i]) if isinstance(i, slice) else self.take(rows[[i]])[0]
+
+
+def candidates_of(paired: Paired) -> Candidates:
+    """Candidates in order of draws, each cell and day of Sentinel-2 once; they do not hold on to the matcher."""
     matched, matcher = paired.matched, paired.matcher
     first = np.searchsorted(matched.place, matched.place)
     draw = paired.places.draw[matched.place] * paired.group
@@ -52,9 +88,9 @@ def candidates_of(paired: Paired) -> list[Candidate]:
     cells, couple = _with_neighbours(cells, paired)
     kept = _once(cells, matcher.s2.acquired_us[matched.s2[couple]])
     cells, couple = cells.take(kept), couple[kept]
-    s2, s1 = loaded(matcher.s2, matched.s2), loaded(matcher.s1, matched.s1)
-    chosen = zip(cells, matched.s2[couple].tolist(), matched.s1[couple].tolist(), strict=True)
-    return [Candidate(place.draw, ScenePair(place.grid, s1[b], s2[a])) for place, a, b in chosen]
+    s2, s1 = matched.s2[couple], matched.s1[couple]
+    order = np.lexsort((cells.draw, matcher.s1.ranks()[s1], matcher.s2.ranks()[s2], matcher.s2.tile[s2]))
+    return Candidates(cells, s2, s1, matcher.s2.load, matcher.s1.load, order)
 
 
 def refusals_of(paired: Paired) -> Iterator[tuple[int, str, str, str]]:

@@ -4,7 +4,7 @@ import json
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -47,7 +47,7 @@ class BuildSummary:
         )  # fmt: skip
 
 
-def write_rows(rows: Sequence[Row], path: Path) -> None:
+def write_rows(rows: Iterable[Row], path: Path) -> None:
     """Write rows as JSON lines, all or nothing, also when the power fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
@@ -63,21 +63,24 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
 
 def read_rows(folder: Path) -> list[Row]:
     """All rows of a ledger folder, by draw."""
-    lines = (line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines())
-    return sorted((Row(**json.loads(line)) for line in lines), key=lambda row: row.draw)
+    return sorted(iterate_rows(folder), key=lambda row: row.draw)
+
+
+def iterate_rows(folder: Path) -> Iterator[Row]:
+    """The rows of a ledger folder, file by file: a million of them need no memory."""
+    for path in sorted(folder.glob("*.jsonl")):
+        with path.open() as file:
+            for line in file:
+                yield Row(**json.loads(line))
 
 
 def summarise(rows: Iterable[Row]) -> BuildSummary:
     """Count rows by status and reason."""
-    counts = BuildSummary()
-    for row in rows:
-        reason = Counter([row.reason])
-        counts = counts.merge(
-            BuildSummary(
-                planned=1,
-                written=int(row.status == "written"),
-                skipped=reason if row.status == "skipped" else Counter(),
-                failed=reason if row.status == "failed" else Counter(),
-            )
-        )
-    return counts
+    counts = Counter((row.status, row.reason) for row in rows)
+
+    def by_reason(status: Status) -> Counter[str]:
+        return Counter({reason: count for (of, reason), count in counts.items() if of == status})
+
+    return BuildSummary(
+        counts.total(), by_reason("written").total(), skipped=by_reason("skipped"), failed=by_reason("failed")
+    )

@@ -29,7 +29,7 @@ from ingest.pairing import (
     judge,
 )
 from ingest.places import Place, Places
-from ingest.scene_table import SceneTable
+from ingest.scene_table import Load, SceneTable
 
 REASONS = (PAIRED, NO_S1_SCENE, CLOUDY_SCENE, NOT_CONTAINED, NO_S2_SCENE)
 _BATCH = 20_000
@@ -99,7 +99,7 @@ class Matcher:
 
     def pairs_of(self, places: Sequence[Place], matched: Matched) -> dict[int, list[ScenePair]]:
         """The pairs of each row of the places that has any, best first; loads only the scenes that are used."""
-        s2, s1 = loaded(self.s2, matched.s2), loaded(self.s1, matched.s1)
+        s2, s1 = loaded(self.s2.load, matched.s2), loaded(self.s1.load, matched.s1)
         pairs: dict[int, list[ScenePair]] = {}
         for row, a, b in zip(matched.place.tolist(), matched.s2.tolist(), matched.s1.tolist(), strict=True):
             pairs.setdefault(row, []).append(ScenePair(places[row].grid, s1[b], s2[a]))
@@ -244,10 +244,10 @@ def _spread(first: Rows, last: Rows) -> Couples:
     return which, np.arange(len(which)) - np.repeat(np.cumsum(sizes) - sizes - first, sizes)
 
 
-def loaded(table: SceneTable, rows: Rows) -> dict[int, Scene]:
+def loaded(load: Load, rows: Rows) -> dict[int, Scene]:
     """Whole scenes by row, each of those used once."""
     used = np.unique(rows)
-    return dict(zip(used.tolist(), table.load(used), strict=True))
+    return dict(zip(used.tolist(), load(used), strict=True))
 
 
 def _us(span: dt.timedelta) -> int:
