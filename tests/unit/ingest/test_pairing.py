@@ -237,11 +237,20 @@ def test_without_scenes_every_place_has_its_reason(s2, s1, reason):
 
 def test_a_cloudy_scene_says_more_than_one_that_holds_half_of_the_patch():
     scenes = [optical("a", 2, footprint=QUARTER), optical("b", 3, cloud=61.0), optical("c", 4, footprint=QUARTER)]
-    verdicts = [
-        judge(PLACE, scenes, [radar("x", 2)], Rules()),
-        *Matcher(scenes, [radar("x", 2)], Rules()).match([PLACE]),
-    ]
-    assert [verdict.reason for verdict in verdicts] == ["cloudy_scene", "cloudy_scene"]
+    (matched,) = Matcher(scenes, [radar("x", 2)], Rules()).match([PLACE])
+    assert matched.reason == judge(PLACE, scenes, [radar("x", 2)], Rules()).reason == "cloudy_scene"
+
+
+@pytest.mark.parametrize("tile", ["33UUT", "33UUV", "32UQD"])
+def test_scenes_of_another_tile_do_not_serve_a_tile_that_has_none(tile):
+    (verdict,) = Matcher([optical("a", 2, tile=tile)], [radar("x", 2)], Rules()).match([PLACE])
+    assert verdict.reason == "no_s2_scene"
+
+
+def test_scenes_that_hold_part_of_a_patch_are_counted_where_their_time_fits():
+    s2 = [optical("a", 2), optical("b", 3, footprint=QUARTER)]
+    s1 = [radar("x", 2), radar("y", 4, footprint=QUARTER), radar("z", 40, footprint=QUARTER)]
+    assert Matcher(s2, s1, Rules()).match_rows(Places.of([PLACE])).refusals["not_contained"] == 2
 
 
 def test_thousands_of_places_in_several_batches_are_matched_as_few_are(monkeypatch):
