@@ -119,13 +119,17 @@ def to_batch(items: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
 
 
 def to_items(rows: pa.Table | pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    """Rows of an index, all columns of them, as the items that they were; the inverse of `to_batch`."""
+    """Rows of an index, all columns of them, as the items that they were; the inverse of `to_batch`.
+
+    Also reads items of models and embeddings, whose index stac-geoparquet wrote.
+    """
     outside = {*_FLAT, "geometry", "bbox", "assets"}
     for row in rows.to_pylist():
         stated = _without_nulls(row)
         properties = {name: stated[name] for name in row if name not in outside and name in stated}
         for name in _TIMES:
-            properties[name] = properties[name].isoformat().replace("+00:00", "Z")
+            time = properties.get(name)
+            properties[name] = None if time is None else time.isoformat().replace("+00:00", "Z")
         top = {name: stated[name] for name in ("type", "stac_version", "stac_extensions", "id", "collection")}
         geometry = json.loads(shapely.to_geojson(shapely.from_wkb(row["geometry"])))
         bbox = [row["bbox"][edge] for edge in _BOX]

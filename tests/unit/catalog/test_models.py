@@ -17,6 +17,8 @@ import shapely
 from catalog import publish_model as program
 from catalog.errors import CorpusError
 from catalog.fake import fake_patches, write_fake_build
+from catalog.index import read_items
+from catalog.items import rebase
 from catalog.publish import publish
 from catalog.publish_model import PublishModel, publish_embeddings, publish_model
 from catalog.shard import write_shard
@@ -119,6 +121,15 @@ def test_publishing_a_model_again_changes_no_byte(dest: Path, run_folder: Path, 
     collection = pystac.Collection.from_file(dest / "models/collection.json")
     assert [item.id for item in collection.get_items()] == ["m", "other"]
     assert pq.read_table(dest / "models/items.parquet")["id"].to_pylist() == ["m", "other"]
+
+
+def test_the_index_of_models_gives_their_items_back(dest: Path, run_folder: Path, tmp_path: Path):
+    publish_embeddings(embeddings_table(tmp_path / "places.parquet"), dest, publish_model(run_folder, dest, "m"))
+    for folder, name in (("models", "m"), ("embeddings", "m-places")):
+        (found,) = read_items(dest / folder / "items.parquet")
+        stored = json.loads((dest / folder / name / f"{name}.json").read_text())
+        assert {**found, "geometry": 0} == {**rebase(stored, name), "geometry": 0}
+        assert shapely.geometry.shape(found["geometry"]).equals(shapely.geometry.shape(stored["geometry"]))
 
 
 def test_what_cannot_be_published_says_why(dest: Path, run_folder: Path, tmp_path: Path):
