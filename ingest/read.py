@@ -6,9 +6,10 @@ archive. Every stored pixel is the source pixel that holds its centre: inside on
 speckle statistics where bilinear and cubic do not.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -28,6 +29,8 @@ from ingest.sources.profile import SCL
 OUTSIDE_IMAGE = "outside_image"
 UNKNOWN_BASELINE = "unknown_baseline"
 BANDS_AT_ONCE = len(S2_10M + S2_20M + S1) + 1  # all images of a pair: reading is waiting for the network
+
+_Convert = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 class SceneReader:
@@ -137,31 +140,45 @@ def ask_for_patch(pair: ScenePair, s2: SceneReader, s1: SceneReader, threads: Ex
 
     Until that call ends both readers must stay open.
     """
-    wanted = [(s2, band.name, 10) for band in S2_10M] + [(s2, band.name, 20) for band in S2_20M] + [(s2, SCL, 20)]
-    wanted += [(s1, band.name, 10) for band in S1]
-    images = [threads.submit(reader.read, name, pair.grid, gsd_m) for reader, name, gsd_m in wanted]
+    in_stored_units = partial(_reflectance, pair.s2)
+    wanted: list[tuple[SceneReader, str, int, _Convert]]
+    wanted = [(s2, band.name, 10, in_stored_units) for band in S2_10M]
+    wanted += [(s2, band.name, 20, in_stored_units) for band in S2_20M] + [(s2, SCL, 20, np.asarray)]
+    wanted += [(s1, band.name, 10, stored_gamma0) for band in S1]
+    images = [
+        threads.submit(_converted, convert, partial(reader.read, name, pair.grid, gsd_m))
+        for reader, name, gsd_m, convert in wanted
+    ]
     zone_changed = threads.submit(s1.zone_differs, S1[0].name, pair.grid)
 
     def patch() -> Patch:
         wait(images)  # all, so that an error leaves no job behind that would read from a closed image
         wait([zone_changed])
-        read = iter([image.result() for image in images])
+        read = [image.result() for image in images]
         return _assembled(pair, read, s1_zone_changed=zone_changed.result())
 
     return patch
 
 
-def _assembled(pair: ScenePair, images: Iterator[NDArray[Any]], *, s1_zone_changed: bool) -> Patch:
-    """A patch of its images in the order of bands."""
-    add_offset = _offset_of(pair.s2)
-    s2_10m, s2_20m = (np.stack([remove_offset(next(images), add_offset) for _ in group]) for group in (S2_10M, S2_20M))
-    scl = next(images)
-    gamma0 = np.stack([stored_gamma0(power) for power in images])
+def _assembled(pair: ScenePair, images: Sequence[NDArray[Any]], *, s1_zone_changed: bool) -> Patch:
+    """A patch of its images, in stored units and in the order of bands."""
+    first_20m, scl_at = len(S2_10M), len(S2_10M + S2_20M)
+    s2_10m, s2_20m = np.stack(images[:first_20m]), np.stack(images[first_20m:scl_at])
+    scl, gamma0 = images[scl_at], np.stack(images[scl_at + 1 :])
+    offset_applied = _offset_of(pair.s2) != 0
     quality = measure_quality(
-        s2_10m, s2_20m, scl, gamma0, boa_offset_applied=add_offset != 0, s1_zone_changed=s1_zone_changed
+        s2_10m, s2_20m, scl, gamma0, boa_offset_applied=offset_applied, s1_zone_changed=s1_zone_changed
     )
     provenance = Provenance(pair.patch_id, pair.grid, describe_scene(pair.s1), describe_scene(pair.s2), quality)
     return Patch(provenance, s2_10m, s2_20m, scl, gamma0)
+
+
+def _converted(convert: _Convert, read: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    return convert(read())
+
+
+def _reflectance(scene: Scene, dn: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    return remove_offset(dn, _offset_of(scene))
 
 
 def _offset_of(scene: Scene) -> int:

@@ -63,7 +63,8 @@ def successor_of(old, answers):
 
 def test_the_newest_processing_of_the_same_strip_takes_its_place():
     older, newer = item("20240420T101010", baseline="05.09"), item("20240420T090909", baseline="05.11")
-    other_strip, other_tile = item("20240425T101010", strip="S20240419T100100"), item("20240425T101010", tile="47XNL")
+    other_strip = item("20240425T101010", strip="S20240419T100100", baseline="05.12")
+    other_tile = item("20240425T101010", tile="47XNL", baseline="05.12")
     found = successor_of(item(), [older, newer, other_strip, other_tile])
     assert (found.item_id, found.baseline) == (newer["id"], "05.11")
 
