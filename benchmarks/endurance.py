@@ -64,7 +64,7 @@ class Growth:
     resident_mb_last: float
     """Mean of the last minute."""
     descriptors: tuple[int, int]
-    """Fewest and most in the first minute after the warm-up."""
+    """Fewest and most in the first minute after the warm-up; the most while a checkpoint was being written."""
     descriptors_last: tuple[int, int]
     """The same in the last minute."""
 
@@ -85,7 +85,8 @@ def run(options: Endurance) -> tuple[Growth, list[Sample]]:
         )
     if options.out is not None:
         machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-        result = {"date": datetime.now(UTC).date().isoformat(), "command": " ".join(sys.argv), "machine": machine,
+        result = {"date": datetime.now(UTC).date().isoformat(), "command": "python -m benchmarks.endurance",
+                  "options": {n: v for n, v in asdict(options).items() if n != "out"}, "machine": machine,
                   "versions": _versions(), "growth": asdict(growth),
                   "samples": [list(dataclasses.astuple(sample)) for sample in samples[::6]]}  # fmt: skip
         options.out.write_text(json.dumps(result, indent=1) + "\n")
@@ -145,7 +146,7 @@ def main() -> None:
     """Run, and say whether anything grew."""
     growth, _ = run(tyro.cli(Endurance))
     sys.stdout.write(json.dumps(asdict(growth), indent=1) + "\n")
-    sys.exit(growth.mb_a_minute >= 1 or growth.descriptors_last[1] > growth.descriptors[1])
+    sys.exit(growth.mb_a_minute >= 1 or growth.descriptors_last[0] > growth.descriptors[0])
 
 
 if __name__ == "__main__":

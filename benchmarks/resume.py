@@ -1,4 +1,4 @@
-"""Kill training with SIGKILL at random moments, resume it, and compare with a run that nobody disturbed, bit for bit."""
+"""Kill training at random moments, resume it, and compare with a run that nobody disturbed, bit for bit."""
 
 import dataclasses
 import json
@@ -98,7 +98,8 @@ def run(options: Resume) -> Verdict:
         verdict = compare(folder / "whole", folder / "killed", tuple(kills))
     if options.out is not None:
         machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-        result = {"date": datetime.now(UTC).date().isoformat(), "command": " ".join(sys.argv), "machine": machine,
+        result = {"date": datetime.now(UTC).date().isoformat(), "command": "python -m benchmarks.resume",
+                  "options": {n: v for n, v in asdict(options).items() if n != "out"}, "machine": machine,
                   "versions": _versions(), "verdict": asdict(verdict)}  # fmt: skip
         options.out.write_text(json.dumps(result, indent=1) + "\n")
     return verdict

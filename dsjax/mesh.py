@@ -1,5 +1,6 @@
 """Devices as one mesh: the batch is split over it, the state is copied to all of it or split by a table of rules."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -43,13 +44,13 @@ def join_hosts(hosts: HostsConfig) -> None:
         ) from error
 
 
-def place(batch_size: int, accumulate: int = 1) -> Placement:
-    """One mesh of every device.
+def place(batch_size: int, accumulate: int = 1, devices: Sequence[jax.Device] | None = None) -> Placement:
+    """One mesh of these devices, all there are where None.
 
     Raises:
         ConfigError: the batch cannot be split evenly.
     """
-    devices = jax.devices()
+    devices = jax.devices() if devices is None else devices
     if batch_size % (len(devices) * accumulate):
         parts = f" times {accumulate} parts" if accumulate > 1 else ""
         raise ConfigError(f"batch_size {batch_size} is not divisible by the {len(devices)} devices{parts}; change it")

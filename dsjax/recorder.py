@@ -40,7 +40,9 @@ class Recorder:
         self._writes = writes
         if writes:
             kept = [line for line in read_metrics(run) if line["step"] <= first_step] if self._path.exists() else []
-            self._path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            aside = self._path.with_suffix(".part")  # replaced at once: a kill in between must not lose lines
+            aside.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            aside.replace(self._path)
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"),
             TimeElapsedColumn(), TimeRemainingColumn(),
