@@ -26,6 +26,8 @@ class Faults:
     """Answers of the first requests, instead of bytes."""
     broken: int = 0
     """How many answers after those break off half-way."""
+    intact: int = 0
+    """How many answers after those are good."""
     damaged: int = 0
     """How many answers after those have one byte changed."""
 
@@ -120,7 +122,7 @@ class _Handler:
                 writer.write(bytes(body[: len(body) // 2]))
                 await writer.drain()
                 raise ConnectionAbortedError
-            if 0 <= nth - self._faults.broken < self._faults.damaged:
+            if 0 <= nth - self._faults.broken - self._faults.intact < self._faults.damaged:
                 body[len(body) // 2] ^= 1
             writer.write(body)
         await writer.drain()

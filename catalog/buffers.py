@@ -20,7 +20,7 @@ class BufferPool:
 
     def __init__(self, max_idle_bytes: int = _MAX_IDLE_BYTES) -> None:
         self._max_idle_bytes = max_idle_bytes
-        self._idle: list[memoryview] = []
+        self._idle: list[NDArray[np.uint8]] = []
         self._lock = threading.Lock()
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
@@ -29,9 +29,9 @@ class BufferPool:
         if nbytes < _MIN_BYTES:
             return np.empty(shape, dtype)
         memory = self._take(nbytes)
-        array: NDArray[Any] = np.ndarray(shape, dtype, buffer=memory)
-        weakref.finalize(array, self._give_back, memory).atexit = False
-        return array
+        lease = _Lease(memory)
+        weakref.finalize(lease, self._give_back, memory).atexit = False
+        return np.asarray(lease).view(dtype).reshape(shape)
 
     @property
     def idle_bytes(self) -> int:
@@ -39,7 +39,7 @@ class BufferPool:
         with self._lock:
             return sum(memory.nbytes for memory in self._idle)
 
-    def _take(self, nbytes: int) -> memoryview:
+    def _take(self, nbytes: int) -> NDArray[np.uint8]:
         """Idle memory of just this size, or new one: batches of one run are all alike."""
         with self._lock:
             for i, memory in enumerate(self._idle):
@@ -47,13 +47,20 @@ class BufferPool:
                     return self._idle.pop(i)
         whole = np.empty(nbytes + _ALIGNMENT, np.uint8)
         start = -whole.ctypes.data % _ALIGNMENT
-        return memoryview(whole[start : start + nbytes])
+        return whole[start : start + nbytes]
 
-    def _give_back(self, memory: memoryview) -> None:
+    def _give_back(self, memory: NDArray[np.uint8]) -> None:
         with self._lock:
             self._idle.append(memory)
             while sum(idle.nbytes for idle in self._idle) > self._max_idle_bytes:
                 self._idle.pop(0)  # the one that was not used for longest
+
+
+class _Lease:
+    """What an array and all its views hold on to: numpy keeps the object whose interface it took memory from."""
+
+    def __init__(self, memory: NDArray[np.uint8]) -> None:
+        self.__array_interface__ = memory.__array_interface__
 
 
 POOL = BufferPool()

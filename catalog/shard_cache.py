@@ -48,6 +48,7 @@ class ShardCache:
         self._readers: dict[str, ShardReader] = {}
         self._fetching: dict[str, Future[None]] = {}
         self._lock = threading.Lock()
+        self._begins = ThreadPoolExecutor(1, thread_name_prefix="shard-cache-begin")
         self._shards = ThreadPoolExecutor(_SHARDS_AT_ONCE, thread_name_prefix="shard-cache")
         self._parts = ThreadPoolExecutor(_PARTS_AT_ONCE, thread_name_prefix="shard-cache-part")
 
@@ -73,10 +74,16 @@ class ShardCache:
                 future.result()
             yield {shard: self._reader(shard, ref.sha256) for shard, ref in refs.items()}
 
+    def close(self) -> None:
+        """Wait for what is being fetched and let other processes use the folder."""
+        for pool in (self._begins, self._shards, self._parts):
+            pool.shutdown()
+        self._lock_file.close()
+
     def prefetch(self, store: Store, shards: Collection[int]) -> None:
         """Begin to fetch shards; what goes wrong is raised when they are asked for."""
         for shard in sorted(shards):
-            self._shards.submit(self._begin, store, shard)
+            self._begins.submit(self._begin, store, shard)
 
     def _begin(self, store: Store, shard: int) -> None:
         self._fetch(store, shard, self._ref(store, shard))

@@ -72,7 +72,7 @@ def write_terramesh(source: Source, out: Path) -> None:
 
 
 def write_geotiff(source: Source, out: Path) -> None:
-    """Multi-band GeoTIFF, deflate, with the interleaving and predictors that gave the smallest files: S2 and S1 apart."""
+    """Multi-band GeoTIFF, S2 and S1 apart: deflate, with the interleaving and predictors of the smallest files."""
     for i in range(len(source)):
         _write_tif(out / f"{i:06d}_s2.tif", source.flat(i), compress="deflate", predictor=2, interleave="band")
         _write_tif(out / f"{i:06d}_s1.tif", source.s1(i), compress="deflate", interleave="band")

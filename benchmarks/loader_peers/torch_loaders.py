@@ -3,9 +3,7 @@
 Every pipeline gives the same: 64 patches as `(12, 256, 256)` and `(2, 256, 256)` float32 at 10 m, standardised.
 """
 
-import glob
 import io
-import os
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -118,7 +116,7 @@ def _from_tars(root: Path, names: tuple[str, str], decode: object = None) -> Ite
         s2, s1 = (torch.from_numpy(found[name].astype(np.float32)) for name in names)
         return _standardise(s2, s1)
 
-    tars = sorted(glob.glob(os.path.join(root, "*.tar")))
+    tars = sorted(map(str, root.glob("*.tar")))
     steps = wds.WebDataset(tars, shardshuffle=len(tars)).shuffle(100)
     steps = (steps.decode(decode) if decode else steps.decode()).map(sample).batched(BATCH)
     return wds.WebLoader(steps, batch_size=None, num_workers=WORKERS, persistent_workers=True)

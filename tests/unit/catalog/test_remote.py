@@ -1,0 +1,194 @@
+"""Corpora on a web server with real HTTP: the same patches as on disk, few requests, and faults survived or explained."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.range_server import Faults, RangeServer
+from catalog.corpus import Corpus
+from catalog.errors import ChecksumError, CorpusError, StoreError
+from catalog.fake import write_fake_build
+from catalog.publish import publish
+from catalog.shard_cache import ShardCache
+
+NAMES = ("s2_10m", "s2_20m", "s1")
+SHARD_ROWS = 16
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("remote")
+    publish([write_fake_build(folder / "build", 48, side_px=32, shard_rows=SHARD_ROWS)], folder / "public")
+    return folder / "public"
+
+
+@pytest.fixture(scope="module")
+def local(public: Path) -> Corpus:
+    return Corpus.open(public / "labelled")
+
+
+@pytest.fixture(scope="module")
+def server(public: Path) -> Iterator[RangeServer]:
+    with RangeServer(public) as server:
+        yield server
+
+
+@pytest.fixture
+def shard_bytes(public: Path) -> int:
+    shard = public / "labelled/shards/000000.zarr"
+    return sum(file.stat().st_size for file in shard.rglob("*") if file.is_file())
+
+
+def equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_a_remote_corpus_is_the_one_on_disk(server: RangeServer, local: Corpus):
+    remote = Corpus.open(f"{server.href}/labelled/")
+    assert remote.table.equals(local.table)
+    assert remote.statistics == local.statistics
+    assert (remote.version, remote.fingerprint, remote.arrays) == (local.version, local.fingerprint, local.arrays)
+    rows = np.random.default_rng(0).permutation(48)
+    assert equal(remote.read(rows, remote.arrays), local.read(rows, local.arrays))
+    one, other = remote[17], local[17]
+    assert one.provenance == other.provenance
+    np.testing.assert_array_equal(one.labels["corine"], other.labels["corine"])
+
+
+def test_each_array_of_a_random_patch_is_one_request_once_the_shards_are_known(server: RangeServer):
+    corpus = Corpus.open(f"{server.href}/labelled")
+    corpus.read([0, 16, 32], NAMES)
+    far_apart = [1, 5, 9, 17, 21, 25, 33, 37, 41]
+    with server.counted() as requests:
+        corpus.read(far_apart, NAMES)
+    assert requests == [3 * len(far_apart)]
+
+
+def test_neighbours_come_in_one_request_an_array_and_shard_in_any_order_and_twice(server: RangeServer, local: Corpus):
+    corpus = Corpus.open(f"{server.href}/labelled")
+    corpus.read([0, 16], NAMES)
+    rows = [20, 4, 5, 3, 19, 3]
+    with server.counted() as requests:
+        found = corpus.read(rows, NAMES)
+    assert requests == [3 * 2]
+    assert equal(found, local.read(rows, NAMES))
+
+
+def test_an_epoch_of_random_patches_takes_little_more_than_a_request_an_array(server: RangeServer):
+    corpus, rows = Corpus.open(f"{server.href}/labelled"), np.random.default_rng(1).permutation(48)
+    with server.counted() as requests:
+        for start in range(0, 48, 8):
+            corpus.read(rows[start : start + 8], NAMES)
+    # Metadata and index of three arrays a shard: with shards of 256 rows that is 0.023 a patch.
+    assert requests[0] <= 3 * 48 + 2 * 3 * (48 // SHARD_ROWS)
+
+
+@pytest.mark.parametrize("faults", [Faults((429, 503, 500)), Faults(broken=2)])
+def test_passing_troubles_are_waited_out(public: Path, local: Corpus, faults: Faults):
+    with RangeServer(public, faults=faults) as server:
+        assert equal(Corpus.open(f"{server.href}/labelled").read([5, 20], ["s1"]), local.read([5, 20], ["s1"]))
+
+
+def test_lasting_troubles_name_the_shard_and_the_answer(public: Path):
+    with RangeServer(public, faults=Faults((403,) * 9)) as server:
+        corpus = Corpus.open(f"{server.href}/labelled")
+        with pytest.raises(StoreError, match=r"labelled/shards/000001\.zarr/s1.*403.*credentials"):
+            corpus.read([20], ["s1"])
+
+
+def test_damage_on_the_way_is_noticed_and_names_the_patch(public: Path, local: Corpus):
+    patch_id = local.table["id"][20].as_py()
+    with RangeServer(public, faults=Faults((500,), damaged=2)) as server:
+        corpus = Corpus.open(f"{server.href}/labelled")
+        with pytest.raises(ChecksumError, match=r"chunk index of http.*000001\.zarr/s1 is damaged"):
+            corpus.read([20], ["s1"])
+    with RangeServer(public, faults=Faults()) as server:
+        corpus = Corpus.open(f"{server.href}/labelled")
+        corpus.read([17], ["s1"])
+    with RangeServer(public, faults=Faults(intact=1, damaged=1)) as server:
+        corpus = Corpus.open(f"{server.href}/labelled")
+        with pytest.raises(ChecksumError, match=rf"patch {patch_id}: row 4 of http.*000001\.zarr/s1 is damaged"):
+            corpus.read([20], ["s1"])
+
+
+@pytest.mark.parametrize(
+    "href, message",
+    [
+        ("ftp://host/corpus", "ftp:// cannot be read; give a folder or https"),
+        ("https://host/corpus?sig=secret", r"https://host/corpus: addresses with a query"),
+    ],
+)
+def test_addresses_that_cannot_be_read_say_so_without_asking(href: str, message: str):
+    with pytest.raises(CorpusError, match=message) as caught:
+        Corpus.open(href)
+    assert "secret" not in str(caught.value)
+
+
+def test_an_address_without_a_corpus_says_what_is_missing(server: RangeServer):
+    with pytest.raises(CorpusError, match=r"there is no http://.*/nothing/collection\.json; publish a build there"):
+        Corpus.open(f"{server.href}/nothing")
+
+
+def test_a_cache_fetches_each_shard_once_and_keeps_it_for_the_next_process(
+    server: RangeServer, local: Corpus, tmp_path: Path
+):
+    rows = np.random.default_rng(2).permutation(48)
+    for first in (True, False):
+        cache = ShardCache(tmp_path / "cache")
+        corpus = Corpus.open(f"{server.href}/labelled", cache=cache)
+        with server.counted() as requests:
+            assert equal(corpus.read(rows, NAMES), local.read(rows, NAMES))
+        with server.counted() as again:
+            assert equal(corpus.read(rows, NAMES), local.read(rows, NAMES))
+        assert again == [0]
+        assert (requests[0] > 3) == first  # afterwards only what shards must be: three checksums
+        cache.close()
+
+
+def test_a_cache_stays_within_its_size_and_forgets_the_shard_used_longest_ago(
+    server: RangeServer, local: Corpus, shard_bytes: int, tmp_path: Path
+):
+    cache = ShardCache(tmp_path, int(2.5 * shard_bytes))
+    corpus = Corpus.open(f"{server.href}/labelled", cache=cache)
+    for row in (0, 16, 1, 32):
+        assert equal(corpus.read([row], NAMES), local.read([row], NAMES))
+        assert sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file()) <= 2.5 * shard_bytes
+    with server.counted() as requests:
+        corpus.read([2, 33], NAMES)
+    assert requests == [0]
+    with server.counted() as requests:
+        corpus.read([17], NAMES)
+    assert requests[0] > 0
+    with pytest.raises(CorpusError, match="one batch needs 3 shards"):
+        corpus.read([0, 16, 32], NAMES)
+    cache.close()
+
+
+def test_a_shard_that_is_not_what_was_published_never_enters_the_cache(public: Path, tmp_path: Path):
+    with RangeServer(public, faults=Faults(damaged=1)) as server:
+        cache = ShardCache(tmp_path)
+        corpus = Corpus.open(f"{server.href}/labelled", cache=cache)
+        with pytest.raises(ChecksumError, match=r"shards/000001\.zarr is not what was published"):
+            corpus.read([20], NAMES)
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+        assert corpus.read([20], NAMES)["s1"].shape == (1, 2, 32, 32)
+        cache.close()
+
+
+def test_two_processes_do_not_share_a_cache(tmp_path: Path):
+    cache = ShardCache(tmp_path)
+    with pytest.raises(CorpusError, match="another process uses the cache"):
+        ShardCache(tmp_path)
+    cache.close()
+    ShardCache(tmp_path).close()
+
+
+def test_shards_are_fetched_ahead(server: RangeServer, local: Corpus, tmp_path: Path):
+    cache = ShardCache(tmp_path)
+    corpus = Corpus.open(f"{server.href}/labelled", cache=cache)
+    corpus.prefetch(np.array([0, 40]))
+    cache.close()  # waits
+    names = {path.name for path in tmp_path.iterdir() if path.is_dir()}
+    assert len(names) == 2
