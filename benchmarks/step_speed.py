@@ -139,7 +139,8 @@ def compare(options: StepSpeed, name: str) -> dict[str, Any]:
 def run(options: StepSpeed) -> dict[str, Any]:
     """Compare each encoder."""
     machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start"
-    result = {"date": datetime.now(UTC).date().isoformat(), "command": "python -m benchmarks.step_speed", "machine": machine,
+    result = {"date": datetime.now(UTC).date().isoformat(), "command": "python -m benchmarks.step_speed",
+              "machine": machine,
               "options": {k: v for k, v in dataclasses.asdict(options).items() if k not in ("torch_python", "out")},
               "encoders": {name: compare(options, name) for name in options.encoders}}  # fmt: skip
     if options.out is not None:
