@@ -7,6 +7,7 @@ catalog, `/data` and `/previews` its files with byte ranges, `/browser` STAC Bro
 the first start, from the geoparquet of the collections, and again after the catalog was published anew.
 """
 
+import contextlib
 import logging
 import socket
 from dataclasses import dataclass
@@ -67,9 +68,11 @@ def run(options: Serve) -> None:
         _ensure_index(published, index)
         app = create_app(published, SqliteBackend(published, index), browser=browser)
         origin = f"http://{options.host}:{listener.getsockname()[1]}"
+        listener.listen()  # from here on clients wait instead of being refused
         Console(stderr=True).print(f"{published.title}: {origin}/  (API {origin}/api/, Ctrl-C ends)", soft_wrap=True)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-        server.run(sockets=[listener])
+        with contextlib.suppress(KeyboardInterrupt):  # the way to end a server
+            server.run(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:
