@@ -8,11 +8,13 @@ the first start, from the geoparquet of the collections, and again after the cat
 """
 
 import contextlib
+import importlib.util
 import logging
 import socket
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 from rich.console import Console
@@ -22,6 +24,7 @@ from catalog.errors import CorpusError
 from catalog.program import main
 
 if TYPE_CHECKING:
+    from catalog.serving.backend import Backend
     from catalog.serving.published import Published
 
 LOOPBACK = "127.0.0.1"
@@ -45,6 +48,10 @@ class Serve:
     """Port to listen on; 0 takes a free one."""
     index: Path | None = None
     """Where the search index is kept; by default in the user's cache, by the folder's name."""
+    backend: Literal["sqlite", "pgstac"] = "sqlite"
+    """What searches: an index of this server's own in one file, or pgstac in a PostgreSQL database with PostGIS."""
+    database: str | None = None
+    """For pgstac: postgresql://USER@HOST/NAME of a user who may create extensions. It is filled when that is due."""
     browser: bool = False
     """Show STAC Browser at /browser. Its first use builds it, with Node and npm, in a minute or two."""
 
@@ -58,15 +65,13 @@ def run(options: Serve) -> None:
     from catalog.serving.app import create_app
     from catalog.serving.browser_build import built_browser
     from catalog.serving.published import Published
-    from catalog.serving.sqlite_backend import SqliteBackend, default_index
 
     folder = options.href.parent if options.href.name == "catalog.json" else options.href
     published = Published.open(folder)
     browser = built_browser() if options.browser else None
     with _listen(options.host, options.port) as listener:
-        index = options.index or default_index(folder)
-        _ensure_index(published, index)
-        app = create_app(published, SqliteBackend(published, index), browser=browser)
+        make_backend = _pgstac_backend if options.backend == "pgstac" else _sqlite_backend
+        app = create_app(published, make_backend(options, published), browser=browser)
         origin = f"http://{options.host}:{listener.getsockname()[1]}"
         listener.listen()  # from here on clients wait instead of being refused
         Console(stderr=True).print(f"{published.title}: {origin}/  (API {origin}/api/, Ctrl-C ends)", soft_wrap=True)
@@ -88,17 +93,39 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _ensure_index(published: "Published", index: Path) -> None:
-    from catalog.serving.sqlite_backend import ensure_index
+def _sqlite_backend(options: Serve, published: "Published") -> "Backend":
+    from catalog.serving.sqlite_backend import SqliteBackend, default_index, ensure_index
 
+    index = options.index or default_index(published.folder)
+    with _reporting("index items", published.count) as report:
+        ensure_index(published, index, report)
+    return SqliteBackend(published, index)
+
+
+def _pgstac_backend(options: Serve, published: "Published") -> "Backend":
+    if options.database is None:
+        raise CorpusError("--backend pgstac needs the database: --database postgresql://USER@HOST/NAME")
+    if importlib.util.find_spec("pypgstac") is None:
+        raise CorpusError("--backend pgstac needs pypgstac; install it with pip install 'deepsentinel[pgstac]'")
+    from catalog.serving.pgstac_backend import PgstacBackend
+    from catalog.serving.pgstac_load import load
+
+    with _reporting("load items", published.count) as report:
+        load(published, options.database, report)
+    return PgstacBackend(published, options.database)
+
+
+@contextlib.contextmanager
+def _reporting(what: str, count: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar that appears when there is something to do."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("index items", total=published.count, visible=False)
+        task = progress.add_task(what, total=count, visible=False)
 
         def report(done: int) -> None:
             progress.update(task, advance=done, visible=True)
 
-        ensure_index(published, index, report)
+        yield report
 
 
 if __name__ == "__main__":

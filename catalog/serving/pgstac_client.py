@@ -1,0 +1,143 @@
+"""Searches of a pgstac database, asked and answered as the SQLite index is."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import attr
+import orjson
+import psycopg
+import shapely
+import shapely.geometry
+from psycopg_pool import ConnectionPool
+from stac_fastapi.extensions.filter.client import BaseFiltersClient
+from starlette.requests import Request
+
+from catalog.serving.client import PublishedClient
+from catalog.serving.filters import query_to_cql2
+from catalog.serving.guards import RequestError
+from catalog.serving.pgstac_load import OWN_TIME
+from catalog.serving.predicates import Predicates
+from catalog.serving.published import Published
+from catalog.serving.queryables import Queryable, json_schema
+from catalog.serving.requests import search_of
+from catalog.serving.sqlite_search import Page
+
+_KEPT = ("collections", "ids", "bbox", "datetime", "limit", "token")  # parameters that pgstac takes as they are
+_DEFAULT_ORDER = ({"field": OWN_TIME, "direction": "desc"}, {"field": "id", "direction": "desc"})
+
+
+@attr.s
+class PgstacClient(PublishedClient):
+    """Searches one database."""
+
+    pool: "ConnectionPool[psycopg.Connection[Any]]" = attr.ib(kw_only=True)
+    asked: Mapping[str, Sequence[Queryable]] = attr.ib(kw_only=True)
+
+    def search_page(self, stated: Mapping[str, Any]) -> Page:
+        """One page of a search."""
+        search_of(Predicates(_all(self.asked)), {**stated, "token": None})  # refuses what SQLite's would refuse
+        found = self._found(pgstac_search(stated))
+        token = next((_token(one["href"]) for one in found["links"] if one["rel"] == "next"), None)
+        return Page([_document(item) for item in found["features"]], token, found.get("numberMatched"))
+
+    def find_item(self, collection_id: str, item_id: str) -> bytes | None:
+        """One item as it is stored, or None."""
+        found = self._found({"collections": [collection_id], "ids": [item_id], "limit": 1})["features"]
+        return _document(found[0]) if found else None
+
+    def _found(self, search: Mapping[str, Any]) -> dict[str, Any]:
+        with self.pool.connection() as connection:
+            try:
+                row = connection.execute("SELECT search(%s::jsonb)::text", (orjson.dumps(search).decode(),)).fetchone()
+            except (psycopg.DataError, psycopg.errors.RaiseException) as error:
+                raise RequestError(f"the search cannot be answered: {str(error).splitlines()[0][:300]}") from error
+        assert row is not None
+        found: dict[str, Any] = orjson.loads(row[0])
+        return found
+
+
+@attr.s
+class PgstacFilters(BaseFiltersClient):
+    """What can be filtered on."""
+
+    published: Published = attr.ib(kw_only=True)
+    asked: Mapping[str, Sequence[Queryable]] = attr.ib(kw_only=True)
+
+    def get_queryables(self, collection_id: str | None = None, **kwargs: Any) -> dict[str, Any]:
+        """Queryables of one collection, or of all of them."""
+        title, asked = self.published.title, _all(self.asked)
+        if collection_id is not None:
+            title = str(self.published.collection(collection_id).document.get("title", collection_id))
+            asked = tuple(self.asked.get(collection_id, ()))
+        request: Request = kwargs["request"]
+        return json_schema(str(request.url), f"Queryables of {title}", asked, {})
+
+
+def pgstac_search(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """The search that pgstac understands.
+
+    Args:
+        stated: parameters by the names of POST requests, checked before.
+    """
+    search = {name: stated[name] for name in _KEPT if stated.get(name)}
+    edges = [search["bbox"][i] for i in (0, len(search["bbox"]) // 2)] if "bbox" in search else [0, 0]
+    if edges[0] > edges[1]:  # across the antimeridian, where pgstac would take the box that remains
+        search["intersects"] = _two_boxes(search.pop("bbox"))
+    if stated.get("intersects"):
+        search["intersects"] = _parsed(stated["intersects"])
+    filters = [_parsed(stated["filter"])] if stated.get("filter") else []
+    if stated.get("query"):
+        filters.append(query_to_cql2(_parsed(stated["query"])))
+    if filters:
+        search["filter"] = _renamed({"op": "and", "args": filters} if len(filters) > 1 else filters[0])
+    search["sortby"] = [*_sort(stated.get("sortby") or ()), *_DEFAULT_ORDER]
+    return search
+
+
+def _two_boxes(bbox: Sequence[float]) -> dict[str, Any]:
+    """A box across the antimeridian as GeoJSON, cut there."""
+    west, south, east, north = (bbox[i] for i in ((0, 1, 2, 3) if len(bbox) == 4 else (0, 1, 3, 4)))
+    parts = shapely.box(west, south, 180, north), shapely.box(-180, south, east, north)
+    found: dict[str, Any] = shapely.geometry.mapping(shapely.MultiPolygon(parts))
+    return found
+
+
+def _all(asked: Mapping[str, Sequence[Queryable]]) -> tuple[Queryable, ...]:
+    return tuple({one.name: one for of_one in asked.values() for one in of_one}.values())
+
+
+def _name(stated: str) -> str:
+    name = stated.removeprefix("properties.")
+    return OWN_TIME if name == "datetime" else name
+
+
+def _sort(stated: Sequence[Any]) -> Iterator[dict[str, str]]:
+    for one in stated:
+        if isinstance(one, str):
+            yield {"field": _name(one.lstrip("+- ")), "direction": "desc" if one.startswith("-") else "asc"}
+        else:
+            yield {"field": _name(one["field"]), "direction": one["direction"]}
+
+
+def _renamed(expression: Any) -> Any:
+    """The same filter with pgstac's names of properties."""
+    if isinstance(expression, list):
+        return [_renamed(part) for part in expression]
+    if not isinstance(expression, dict):
+        return expression
+    if isinstance(expression.get("property"), str):
+        return {"property": _name(expression["property"])}
+    return {key: _renamed(value) for key, value in expression.items()}
+
+
+def _parsed(stated: Any) -> Any:
+    return orjson.loads(stated) if isinstance(stated, str) else stated
+
+
+def _token(href: str) -> str:
+    return href.partition("token=")[2]
+
+
+def _document(item: dict[str, Any]) -> bytes:
+    del item["properties"][OWN_TIME]
+    return orjson.dumps(item)

@@ -1,0 +1,128 @@
+"""Bring a published folder into a PostgreSQL database as pgstac keeps it: schema, collections, items, queryables.
+
+Items are stored as the API gives them (`origin.served_item`), with one property more: pgstac orders and compares
+`datetime` by the start of an item's interval, which here is the earlier of the two images, so the time of the optical
+image stands beside it under a name of its own.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pyarrow.parquet as pq
+from pypgstac.db import PgstacDB
+from pypgstac.load import Loader, Methods
+from pypgstac.migrate import Migrate
+
+from catalog.errors import DeepSentinelError
+from catalog.index import read_items
+from catalog.serving.origin import served_item
+from catalog.serving.published import Published, PublishedCollection
+from catalog.serving.queryables import Kind, Queryable, queryables_of
+from catalog.serving.sqlite_build import Report
+
+OWN_TIME = "deepsentinel:datetime"
+_FORMAT = 1  # raise it when items are stored in another way
+# Where searches commonly start; place, time and id have indices of pgstac's own.
+_INDEXED = frozenset(
+    {OWN_TIME, "eo:cloud_cover", "grid:code", "deepsentinel:gap_hours", "deepsentinel:corine_majority", "ml-aoi:split"}
+)
+_SCHEMAS: dict[Kind, dict[str, Any]] = {
+    Kind.NUMBER: {"type": "number"},
+    Kind.TEXT: {"type": "string"},
+    Kind.TRUTH: {"type": "boolean"},
+    Kind.TIME: {"type": "string", "format": "date-time"},
+    Kind.NUMBERS: {"type": "array", "items": {"type": "number"}},
+    Kind.TEXTS: {"type": "array", "items": {"type": "string"}},
+}
+
+
+class DatabaseError(DeepSentinelError):
+    """A database that cannot be reached, or is no place for pgstac."""
+
+
+def load(published: Published, database: str, report: Report = lambda _: None) -> bool:
+    """Make a database hold what is published, unless it does already; returns whether anything was loaded.
+
+    Collections that the database holds and the folder does not are left alone.
+
+    Args:
+        database: URL of a database whose user may create extensions and roles.
+        report: called with the number of items done since the last call.
+
+    Raises:
+        DatabaseError: the database cannot be reached, or lacks PostGIS.
+    """
+    with _opened(database) as opened:
+        Migrate(opened).run_migration()
+        connection = opened.connect()
+        connection.execute("CREATE TABLE IF NOT EXISTS deepsentinel_loaded (collection text PRIMARY KEY, state text)")
+        loaded: dict[str, str] = dict(connection.execute("SELECT collection, state FROM deepsentinel_loaded").fetchall())
+        due = [one for one in published.collections if loaded.get(one.collection_id) != _state(one)]
+        for collection in due:
+            _load_collection(opened, collection, report)
+        if due:
+            connection.execute("ANALYZE pgstac.items")
+    return bool(due)
+
+
+def asked_of(published: Published) -> dict[str, tuple[Queryable, ...]]:
+    """What can be asked of each collection that has items."""
+    return {
+        one.collection_id: queryables_of(pq.read_schema(one.items)) for one in published.collections if one.has_items
+    }
+
+
+@contextmanager
+def _opened(database: str) -> Iterator[PgstacDB]:
+    try:
+        with psycopg.connect(database) as connection, PgstacDB(connection=connection) as opened:
+            connection.autocommit = True
+            connection.execute("SELECT set_config('search_path', 'pgstac,public', false)")
+            yield opened
+    except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedFile) as error:
+        raise DatabaseError(
+            f"cannot use {database} ({str(error).strip()}); give the --database of a running PostgreSQL with PostGIS "
+            "and of a user who may create extensions and roles"
+        ) from error
+
+
+def _state(collection: PublishedCollection) -> str:
+    return json.dumps([_FORMAT, collection.state()])
+
+
+def _load_collection(opened: PgstacDB, collection: PublishedCollection, report: Report) -> None:
+    """Load one collection; its state last, so that what was interrupted is done again."""
+    connection, name = opened.connect(), collection.collection_id
+    loader = Loader(opened)
+    loader.load_collections(iter([collection.document]), Methods.upsert)
+    if collection.has_items:
+        ids: list[str] = []
+        loader.load_items(_items(collection, ids, report), Methods.upsert)
+        connection.execute("DELETE FROM items WHERE collection = %s AND id <> ALL (%s)", (name, ids))
+        _load_queryables(connection, name, queryables_of(pq.read_schema(collection.items)))
+    connection.execute(
+        "INSERT INTO deepsentinel_loaded VALUES (%s, %s) ON CONFLICT (collection) DO UPDATE SET state = EXCLUDED.state",
+        (name, _state(collection)),
+    )
+
+
+def _items(collection: PublishedCollection, ids: list[str], report: Report) -> Iterator[dict[str, Any]]:
+    for item in read_items(collection.items):
+        stored = served_item(item, collection.folder.name)
+        properties = stored["properties"]
+        ids.append(stored["id"])
+        report(1)
+        yield {**stored, "properties": {**properties, OWN_TIME: properties["datetime"]}}
+
+
+def _load_queryables(connection: psycopg.Connection[Any], collection: str, asked: Sequence[Queryable]) -> None:
+    """Tell pgstac the type of each property; without it numbers sort as text."""
+    known = (*asked, Queryable(OWN_TIME, Kind.TIME))
+    described = {"properties": {one.name: {"title": one.name, **_SCHEMAS[one.kind]} for one in known}}
+    connection.execute(
+        "SELECT upsert_queryables(%s::jsonb, %s::text[], %s::text[], %s)",
+        (json.dumps(described), [collection], sorted(_INDEXED & {one.name for one in known}), True),
+    )
