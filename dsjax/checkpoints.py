@@ -151,10 +151,10 @@ def restore(run: Path, like: TrainState) -> Restored:
             break
         except CheckpointError as fault:
             faults.append((steps.pop(), fault))
-    else:
+    _agree(run, steps[-1] if steps else -1)
+    if not steps:
         listed = "".join(f"; {fault}" for _, fault in faults) or ": there is none"
         raise CheckpointError(f"{_folder(run)} holds no checkpoint to resume{listed}; start again with --overwrite")
-    _agree(run, steps[-1])
     moved = tuple(_set_aside(run, step, fault, steps[-1]) for step, fault in faults)
     if (code := beside.get("code", {})) and code != code_versions():
         _log.warning("step %d of %s is of other code (%s): going on may not be bit for bit", steps[-1], run, code)
@@ -165,7 +165,9 @@ def _agree(run: Path, step: int) -> None:
     if jax.process_count() > 1:
         seen = np.unique(multihost_utils.process_allgather(np.array(step))).tolist()
         if len(seen) > 1:
-            raise CheckpointError(f"processes found checkpoints {seen} of {run} intact: do they all see the same disk?")
+            raise CheckpointError(
+                f"processes found checkpoints {seen} of {run} intact (-1: none); do they all see the same disk?"
+            )
 
 
 def _set_aside(run: Path, step: int, fault: CheckpointError, used: int) -> Path:
