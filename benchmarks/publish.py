@@ -9,6 +9,7 @@ import datetime as dt
 import hashlib
 import itertools
 import json
+import os
 import platform
 import resource
 import subprocess
@@ -133,13 +134,17 @@ def _statistics(seed: int, *, labelled: bool) -> BandStatistics:
 
 def run_stage(options: Stage) -> None:
     """Publish, and print the record of it as JSON."""
+    before = time.process_time()
     seconds = synthetic_catalog(options.dest, options.items, labelled=options.labelled, seed=options.seed)
+    cpu_s = time.process_time() - before
     folder = options.dest / ("labelled" if options.labelled else "unlabelled")
     files = [path.stat().st_size for path in folder.rglob("*.json")]
     found = {
         "items": options.items,
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         "total_seconds": round(sum(seconds.values()), 1),
+        "cpu_seconds": round(cpu_s, 1),
+        "load_average": round(os.getloadavg()[0], 1),
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "json_files": len(files),
         "json_mb": round(sum(files) / 1e6, 1),
