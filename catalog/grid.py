@@ -83,7 +83,7 @@ class PatchGrid:
         return _footprint(self)
 
 
-@functools.lru_cache(maxsize=2**17)  # asked for again when splits are drawn; 80 MB when full
+@functools.lru_cache(maxsize=1024)  # several functions ask for the same grid in turn
 def _footprint(grid: PatchGrid) -> shapely.Polygon:
     west, south, east, north = grid.bounds_m
     x, y = np.array([west, east, east, west]), np.array([south, south, north, north])
