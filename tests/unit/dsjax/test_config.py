@@ -2,10 +2,12 @@ import dataclasses
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from dsjax import config, pretrain
 from dsjax.errors import ConfigError
+from dsjax.mesh import join_hosts, place
 
 
 @pytest.mark.parametrize("name", config.PRESETS)
@@ -58,7 +60,13 @@ def test_a_ramp_that_ends_before_it_starts_is_refused():
         ({"checkpoint_every": 0}, "checkpoint_every is 0"),
         ({"keep": 0}, "keep is 0"),
         ({"seed": -1}, "seed is -1"),
+        ({"keep_best": -1}, "keep_best is -1"),
+        ({"accumulate": 0}, "accumulate is 0"),
+        ({"batch_size": 64, "accumulate": 3}, "accumulate=3 equal parts"),
+        ({"hosts": config.HostsConfig("10.0.0.1:8476", 2, 0)}, "--multihost"),
         ({"optimiser": config.OptimiserConfig(warmup=1.0)}, "warmup is 1"),
+        ({"optimiser": config.OptimiserConfig(clip_norm=0.0)}, "clip_norm is 0"),
+        ({"optimiser": config.OptimiserConfig(ema=1.0)}, "ema is 1"),
         ({"method": config.SimCLRConfig(temperature=0.0)}, "temperature is 0"),
         ({"augment": config.AugmentConfig(shift_px=config.Ramp(2, 5))}, "even number"),
     ],
@@ -66,6 +74,21 @@ def test_a_ramp_that_ends_before_it_starts_is_refused():
 def test_numbers_that_no_run_can_use_are_refused_at_once(change, message):
     with pytest.raises(ConfigError, match=message):
         dataclasses.replace(config.PRESETS["demo"][1], corpus="c", out="o", **change).check()
+
+
+def test_part_of_where_hosts_find_each_other_is_not_enough():
+    with pytest.raises(ConfigError, match="all three, or none"):
+        join_hosts(config.HostsConfig("10.0.0.1:8476", 2))
+
+
+def test_a_batch_must_divide_among_devices_and_parts():
+    with pytest.raises(ConfigError, match="not divisible by the 3 devices times 2 parts"):
+        place(10, accumulate=2, devices=jax.devices() * 3)
+
+
+def test_losses_compare_once_every_ramp_has_ended():
+    settings = dataclasses.replace(config.PRESETS["demo"][1], steps=1000)
+    assert settings.augmented_from_step == 300
 
 
 def test_a_shift_that_shrinks_still_fits_its_window():
