@@ -24,6 +24,8 @@ from ingest.sandbox.replies import Reply
 
 ACCOUNT, CONTAINER = "pcstacitems", "items"
 ASSET = "geoparquet-items"
+_LISTED = 2  # names a page; Azure lists 5,000: few here, so that clients must follow the marker
+_GROUP_ROWS = 4  # small too, so that a file has several groups
 _PARQUET = "application/x-parquet"
 _WEEKS, _MONTHS = "W-MON", "MS"  # pandas' names, which the real assets use
 _FREQUENCY = {S2_COLLECTION: _WEEKS, S1_COLLECTION: _MONTHS}
@@ -59,7 +61,8 @@ class Snapshot:
             files = self._files
         if len(blob.parts) == 2:
             wanted = {name: values[0] for name, values in parse_qs(query).items()}
-            return _listing(sorted(files), wanted.get("prefix", "")) if wanted.get("comp") == "list" else None
+            place = wanted.get("prefix", ""), wanted.get("marker", "")
+            return _listing(sorted(files), *place) if wanted.get("comp") == "list" else None
         body = files.get("/".join(blob.parts[2:]))
         return None if body is None else Reply(200, body, _PARQUET, cut=cut)
 
@@ -80,7 +83,7 @@ def _parts(archive: Path, collection: str) -> Iterator[tuple[str, bytes]]:
     for number, (span, items) in enumerate(sorted(spans.items())):
         start, end = (f"{day}T00:00:00+00:00" for day in span)
         sink = pa.BufferOutputStream()
-        pq.write_table(parse_stac_items_to_arrow(items).read_all(), sink)
+        pq.write_table(parse_stac_items_to_arrow(items).read_all(), sink, row_group_size=_GROUP_ROWS)
         yield f"{collection}.parquet/part-{number:04d}_{start}_{end}.parquet", sink.getvalue().to_pybytes()
 
 
@@ -94,7 +97,9 @@ def _span(time: dt.datetime, frequency: str) -> tuple[dt.date, dt.date]:
     return first, (first + dt.timedelta(days=32)).replace(day=1)
 
 
-def _listing(names: list[str], prefix: str) -> Reply:
-    blobs = "".join(f"<Blob><Name>{escape(name)}</Name></Blob>" for name in names if name.startswith(prefix))
-    results = f"<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker /></EnumerationResults>"
+def _listing(names: list[str], prefix: str, marker: str) -> Reply:
+    found = [name for name in names if name.startswith(prefix) and name >= marker]
+    blobs = "".join(f"<Blob><Name>{escape(name)}</Name></Blob>" for name in found[:_LISTED])
+    following = f"<NextMarker>{escape(found[_LISTED])}</NextMarker>" if len(found) > _LISTED else "<NextMarker />"
+    results = f"<EnumerationResults><Blobs>{blobs}</Blobs>{following}</EnumerationResults>"
     return Reply(200, f'<?xml version="1.0" encoding="utf-8"?>{results}'.encode(), "application/xml")

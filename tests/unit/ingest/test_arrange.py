@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from catalog.grid import grid_of_cell
 from catalog.patch import Scene
-from ingest.arrange import arrange
+from ingest.arrange import arrange, by_scene
 from ingest.candidates import Paired, candidates_of
 from ingest.errors import PlanError
 from ingest.match import Matched, Matcher
@@ -71,3 +71,12 @@ def test_a_job_loads_its_own_scenes_and_no_others():
     arranged.job(3)
     assert len(asked[0]) <= 2
     assert len(asked[1]) <= 3
+
+
+@given(st.permutations(range(60)))
+def test_candidates_of_one_pair_of_scenes_follow_each_other_whatever_their_order(draws):
+    job = arrange(candidates(range(60)), 60, 60).job(0)
+    shuffled = by_scene([job.candidates[draw] for draw in draws])
+    assert [one.draw for one in shuffled] == [one.draw for one in by_scene(job.candidates)]
+    pairs = [(one.pair.s2.item_id, one.pair.s1.item_id) for one in shuffled]
+    assert len([pair for pair, before in zip(pairs, [None, *pairs], strict=False) if pair != before]) == len(set(pairs))

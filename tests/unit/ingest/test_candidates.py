@@ -46,12 +46,14 @@ def test_neighbours_share_a_side_and_both_scenes_and_follow_their_place():
         assert shapely.box(*side.bounds_m).intersection(shapely.box(*neighbour.pair.grid.bounds_m)).length == 2560
 
 
-def test_neighbours_outside_a_scene_or_the_tile_are_left_out():
-    """The scene ends east of the cell, and a cell in the tile's corner has no neighbours west and north of it."""
+@pytest.mark.parametrize("ending", ["optical", "radar"])
+def test_neighbours_outside_a_scene_or_the_tile_are_left_out(ending):
+    """One scene ends east of the cell, and a cell in the tile's corner has no neighbours west and north of it."""
     grid = grid_of_cell("33uuu-000-000")
     east = max(grid_of_cell("33uuu-000-001").footprint().bounds[2], grid_of_cell("33uuu-002-001").footprint().bounds[2])
     narrow = shapely.box(10, 50, east + 1e-4, 55)
-    world = [scene("a", 2, tile="33UUU")], [scene("x", 2, footprint=narrow)]
+    footprints = (narrow, EVERYWHERE) if ending == "optical" else (EVERYWHERE, narrow)
+    world = [scene("a", 2, tile="33UUU", footprint=footprints[0])], [scene("x", 2, footprint=footprints[1])]
     found = candidates_of(paired(["33uuu-000-000", "33uuu-000-001"], *world, neighbours=8))
     assert grid.name in {c.pair.grid.name for c in found}
     assert sorted(c.pair.grid.name[6:] for c in found) == ["000-000", "000-001", "001-000", "001-001"]

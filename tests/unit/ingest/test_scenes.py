@@ -1,5 +1,6 @@
 """The scene index over HTTP: complete whatever the provider does, the same by searches and by snapshot."""
 
+import dataclasses
 import datetime as dt
 import itertools
 import json
@@ -138,6 +139,18 @@ def test_the_snapshot_gives_the_same_scenes_as_searches(archive, tmp_path):
     assert taken.dropped == searched.dropped
 
 
+def test_the_snapshot_leaves_out_what_lies_elsewhere_in_place_or_time(archive, tmp_path):
+    spans = [c for c in chunks_of(PLACES, planetary_computer(), GAP) if c.collection == "sentinel-2-l2a"]
+    first, last = ((edge - NOON) / dt.timedelta(days=1) for edge in (spans[0].start, max(c.end for c in spans)))
+    elsewhere = [optical("33UUU", first - 0.1), optical("33UUU", last + 0.1)]
+    for days in range(int(first) - 5, int(last) + 5, 5):  # each week has a file
+        elsewhere += [optical("33TVM", days), optical("30UUU", days)]
+    more = write_items(tmp_path / "more", [*ITEMS, *elsewhere])
+    taken, _ = found_in(more, tmp_path / "index", "geoparquet")
+    searched, _ = found_in(archive, tmp_path / "searched", "search")
+    assert everything(taken.s2) == everything(searched.s2)
+
+
 @pytest.mark.parametrize(
     "faults",
     [
@@ -176,6 +189,13 @@ def test_a_snapshot_that_lacks_a_week_is_refused_and_the_next_way_taken(archive,
     found, counters = found_in(archive, tmp_path / "b", "geoparquet", "search", faults=faults)
     assert (len(found.s2), len(found.s1)) == (31, 7)
     assert counters.searches > 0
+
+
+def test_a_snapshot_of_other_years_names_the_days_it_lacks(archive, tmp_path):
+    years_on = [dataclasses.replace(place, start=place.start.replace(year=2027), end=place.end.replace(year=2027))
+                for place in PLACES]  # fmt: skip
+    with pytest.raises(SourceError, match="no files from 2027-"):
+        found_in(archive, tmp_path, "geoparquet", places=years_on)
 
 
 def test_a_snapshot_that_is_empty_names_the_cure(archive, tmp_path):
@@ -258,8 +278,14 @@ def test_two_halves_of_a_datatake_both_stay_and_a_second_processing_of_each_repl
     assert all(verdict.pair.s2.footprint.covers(verdict.pair.grid.footprint()) for verdict in verdicts)
 
 
-def test_scenes_cut_at_the_antimeridian_serve_patches_of_both_zones(tmp_path):
-    both = shapely.MultiPolygon([shapely.box(178, -19, 180, -15), shapely.box(-180, -19, -178, -15)])
+@pytest.mark.parametrize(
+    "both",
+    [
+        shapely.MultiPolygon([shapely.box(178, -19, 180, -15), shapely.box(-180, -19, -178, -15)]),  # box -180..180
+        shapely.box(178, -19, 182, -15),  # stated with a box from 178 to -178
+    ],
+)
+def test_scenes_cut_at_the_antimeridian_serve_patches_of_both_zones(tmp_path, both):
     places = []
     for i, (epsg, lon) in enumerate([(32701, -179.999), (32760, 179.999)]):
         grid = cell_at(epsg, *transformer(4326, epsg).transform(lon, -16.8))
