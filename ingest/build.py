@@ -1,7 +1,9 @@
 """Build a corpus from a plan: find scenes, pair them, read patches, label them, write shards.
 
-Everything is decided before the first pixel is read, and a shard depends on its own candidates alone; so a build
-can be stopped anywhere and run again, with any number of workers, and the corpus comes out the same to the byte.
+Everything is decided before the first pixel is read, and a shard depends on its own candidates alone and on what the
+provider holds when it is read; so a build can be stopped anywhere and run again, with any number of workers, and the
+corpus comes out the same to the byte. Where a scene is made again meanwhile, the shards still to come are read from its
+newest processing, and their ledgers say so.
 """
 
 import dataclasses

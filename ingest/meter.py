@@ -38,7 +38,9 @@ def blocks_under(image: Any, window: Window) -> Iterator[Block]:
 
 
 def block_bytes(image: Any, block: Block) -> int:
-    """Compressed size of a block; 0 for one that is absent or came with the header."""
+    """Compressed size of a block, without what came with the header; 0 for one that is absent."""
     row, col = block
-    offset, size = (image.get_tag_item(f"BLOCK_{name}_{col}_{row}", "TIFF", bidx=1) for name in ("OFFSET", "SIZE"))
-    return int(size) if offset is not None and int(offset) >= HEADER_BYTES else 0
+    offset, size = (
+        int(image.get_tag_item(f"BLOCK_{name}_{col}_{row}", "TIFF", bidx=1) or 0) for name in ("OFFSET", "SIZE")
+    )
+    return max(0, min(size, offset + size - HEADER_BYTES))
