@@ -130,9 +130,10 @@ def test_the_columns_are_those_of_the_scenes(archive, tmp_path):
             assert table.footprint[row].equals(scene.footprint)
 
 
-def test_the_snapshot_gives_the_same_scenes_as_searches(archive, tmp_path):
+def test_the_snapshot_gives_the_same_scenes_as_searches_and_says_where_it_ends(archive, tmp_path, caplog):
     searched, _ = found_in(archive, tmp_path / "a", "search")
     taken, counters = found_in(archive, tmp_path / "b", "geoparquet")
+    assert "the snapshot of sentinel-2-l2a goes from 2023-06-05" in caplog.text
     assert counters.searches == 0
     assert everything(taken.s2) == everything(searched.s2)
     assert everything(taken.s1) == everything(searched.s1)
@@ -196,6 +197,12 @@ def test_a_snapshot_of_other_years_names_the_days_it_lacks(archive, tmp_path):
                 for place in PLACES]  # fmt: skip
     with pytest.raises(SourceError, match="no files from 2027-"):
         found_in(archive, tmp_path, "geoparquet", places=years_on)
+
+
+def test_a_provider_without_a_snapshot_is_named(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr("ingest.bulk.ASSET", "no-such-asset")
+    with pytest.raises(SourceError, match="planetary-computer has no snapshot of sentinel-2-l2a"):
+        found_in(archive, tmp_path, "geoparquet")
 
 
 def test_a_snapshot_that_is_empty_names_the_cure(archive, tmp_path):
