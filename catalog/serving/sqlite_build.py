@@ -133,7 +133,8 @@ def _create(database: sqlite3.Connection, asked: Sequence[Queryable]) -> None:
     database.execute(f"CREATE TABLE item (n INTEGER PRIMARY KEY, {columns})")
     database.execute(f"CREATE TABLE staging.item (n, {columns})")
     database.execute("CREATE TABLE staging.tag (property, value, n)")
-    database.execute("CREATE TABLE tag (property, value, n, PRIMARY KEY (property, value, n)) WITHOUT ROWID")
+    key = "PRIMARY KEY (property, value, n)"
+    database.execute(f"CREATE TABLE tag (property INTEGER, value, n INTEGER, {key}) WITHOUT ROWID")
     database.execute("CREATE VIRTUAL TABLE area USING rtree(k, west, east, south, north)")
     database.execute("CREATE TABLE document (d INTEGER PRIMARY KEY, body BLOB)")
     database.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value)")

@@ -7,6 +7,7 @@ and stops when the page is full. Which one is decided by looking how many items 
 import base64
 import bisect
 import json
+import math
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from catalog.serving.sql import Condition, Sql, in_interval, in_list, joined, li
 from catalog.serving.sqlite_build import decompress
 
 MAX_MATCHED = 10_000  # more are not counted
-MAX_LISTED = 20_000  # items that a search starts from; beyond it walking fills a page sooner
+MAX_SORTED = 20_000  # beyond it the index of the first column sorts, and the walk stops when the page is full
 _COUNT_STEPS = 4_000_000  # of SQLite's machine, about 0.05 s: a count that needs more is left out
 _ENOUGH = 200  # a condition that lists so few is rare enough to look no further
 
@@ -138,7 +139,10 @@ class Searcher:
             conditions.append(in_interval(*asked.interval_us))
             low, high = self._span(connection, *asked.interval_us)
         listers = [lister for condition in conditions for lister in condition.listers]
-        rarest = _rarest(connection, listers, most=high - low)
+        # Of N items k match: listing looks at k of them, walking at limit * N / k on average, so up to the root of
+        # limit * N listing is cheaper; twice that, since other conditions make matches rarer.
+        most = min(2 * math.isqrt(asked.limit * self.meta.count), high - low)
+        rarest = _rarest(connection, listers, most)
         numbers = {n for (n,) in connection.execute(rarest.text, rarest.values)} if rarest else None
         test = joined("AND", [Sql("1"), *(condition.test for condition in conditions)])
         return _Start(test, low, high, None if numbers is None else sorted(n for n in numbers if low <= n <= high))
@@ -174,7 +178,7 @@ class Searcher:
         return int(found) if found <= MAX_MATCHED else None
 
     def _page(self, start: _Start, order: Order, last: _Last | None, rows: int) -> tuple[str, tuple[Any, ...]]:
-        many = start.listed is None and start.high - start.low > MAX_LISTED
+        many = start.listed is None and start.high - start.low > MAX_SORTED
         source, test = _source(start, order.index if many else "NOT INDEXED")
         if last is not None:
             test = joined("AND", [test, order.after(last.values)])
@@ -204,8 +208,8 @@ class Searcher:
 
 
 def _rarest(connection: sqlite3.Connection, listers: Sequence[Sql], most: int) -> Sql | None:
-    """The query that lists the fewest items, if that is at most MAX_LISTED, and fewer than `most`."""
-    best, fewest = None, min(MAX_LISTED + 1, most)
+    """The query that lists the fewest items, if that is fewer than `most`."""
+    best, fewest = None, most
     for lister in listers:
         text = f"SELECT count(*) FROM ({lister.text} LIMIT {fewest})"
         (count,) = connection.execute(text, lister.values).fetchone()
