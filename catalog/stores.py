@@ -88,7 +88,7 @@ class LocalStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._prefix = os.path.join(str(root), "")
+        self._prefix = "" if root == Path() else f"{root}/"
         self._opened = functools.lru_cache(_MAX_DESCRIPTORS)(_Descriptor)
 
     @property

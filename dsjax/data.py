@@ -32,7 +32,7 @@ _SHARDS_AHEAD = 2  # fetched into a cache while the ones before are trained on
 
 
 class Batch(NamedTuple, Generic[T]):
-    """Pixels of a batch: integers as stored, `batch band y x`; or after `decode` reflectance and dB, `batch y x band`."""
+    """Pixels of a batch: integers as stored, `batch band y x`; after `decode` reflectance and dB, `batch y x band`."""
 
     s2_10m: T
     s2_20m: T
@@ -212,15 +212,15 @@ def normalise(
         optical, radar = keep[:, SENSORS.index("sentinel-2")], keep[:, SENSORS.index("sentinel-1")]
         kept = has & jnp.stack([optical, optical, radar], axis=1)
         available = jnp.where(kept.any(axis=1, keepdims=True), kept, has)
-    s2_10m, s2_20m, s1 = (
-        _standardise(values, *normalisation.arrays(bands))
-        for values, bands in zip(pixels, GROUPS.values(), strict=True)
-    )
+    s2_10m, s2_20m, s1 = (jnp.nan_to_num(values, nan=0.0) for values in standardise(pixels, normalisation))
     return Inputs(s2_10m, s2_20m, s1, available)
 
 
-def _standardise(values: Array, mean: NDArray[np.float32], std: NDArray[np.float32]) -> Array:
-    return jnp.nan_to_num((values - mean) / std, nan=0.0)
+def standardise(pixels: Batch[Array], normalisation: Normalisation) -> Batch[Array]:
+    """Mean 0 and standard deviation 1 in each band; NaN stays."""
+    groups = zip(pixels, GROUPS.values(), strict=True)
+    lines = ((values, *normalisation.arrays(bands)) for values, bands in groups)
+    return Batch(*((values - mean) / std for values, mean, std in lines))
 
 
 def group_mask(sensors: Sequence[str]) -> NDArray[np.bool_]:

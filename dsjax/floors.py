@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from catalog.corpus import Corpus
 from dsjax.checkpoints import TrainedEncoder
-from dsjax.data import Inputs
+from dsjax.data import Batch, Inputs, Normalisation, decode, group_mask, standardise
 from dsjax.embed import CropFunction, crop_batches, embedding_function, prepare
 from dsjax.models.resnet import ResNet
 
@@ -32,7 +32,7 @@ def crop_functions(
     return {
         "pretrained": embedding_function(trained.encoder, trained.normalisation, sensors),
         "random": embedding_function(random, trained.normalisation, sensors),
-        "statistics": jax.jit(lambda batch: image_statistics(prepare(batch, trained.normalisation, sensors))),
+        "statistics": jax.jit(lambda batch: image_statistics(batch, trained.normalisation, sensors)),
     }
 
 
@@ -53,11 +53,16 @@ def calibrate(encoder: nnx.Module, batches: Sequence[Inputs]) -> nnx.Module:
     return nnx.merge(graphdef, weights, stats)
 
 
-def image_statistics(inputs: Inputs) -> Float[Array, "batch dim"]:
-    """Mean and standard deviation of each band over the pixels, zero for groups that are missing."""
-    there = inputs.available
-    parts = [
-        jnp.where(there[:, i, None], jnp.concatenate([x.mean((1, 2)), x.std((1, 2))], 1), 0.0)
-        for i, x in enumerate(inputs[:-1])
-    ]
+def image_statistics(
+    batch: Batch[Any], normalisation: Normalisation, sensors: Sequence[str]
+) -> Float[Array, "batch dim"]:
+    """Mean and standard deviation of each standardised band over its valid pixels; zeros for what is missing.
+
+    Args:
+        batch: stored integers.
+    """
+    parts = []
+    for is_kept, x in zip(group_mask(sensors), standardise(decode(batch), normalisation), strict=True):
+        found = jnp.concatenate([jnp.nanmean(x, (1, 2)), jnp.nanstd(x, (1, 2))], axis=1)
+        parts.append(jnp.where(is_kept, jnp.nan_to_num(found, nan=0.0), 0.0))
     return jnp.concatenate(parts, axis=1)

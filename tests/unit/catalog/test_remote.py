@@ -1,4 +1,4 @@
-"""Corpora on a web server with real HTTP: the same patches as on disk, few requests, and faults survived or explained."""
+"""Corpora on a web server, over real HTTP: patches as on disk, few requests, faults survived or explained."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -81,11 +81,25 @@ def test_a_sensor_without_a_valid_pixel_is_not_replaced_by_the_other(labelled_co
 
 def test_image_statistics_are_means_and_deviations_of_the_sensors_that_are_there(labelled_corpus):
     normalisation = Normalisation.of(labelled_corpus.statistics)
-    inputs = prepare(next(crop_batches(labelled_corpus, 32)), normalisation, ("sentinel-1",))
-    found = np.asarray(image_statistics(inputs))
+    batch = next(crop_batches(labelled_corpus, 32))
+    found = np.asarray(image_statistics(batch, normalisation, ("sentinel-1",)))
+    inputs = prepare(batch, normalisation, ("sentinel-1",))
     assert not found[:, : 2 * (4 + 8)].any()
     np.testing.assert_allclose(found[:, -4:-2], inputs.s1.mean((1, 2)), atol=1e-5)
     np.testing.assert_allclose(found[:, -2:], inputs.s1.std((1, 2)), rtol=1e-4)
+
+
+def test_image_statistics_leave_out_what_was_not_measured(labelled_corpus):
+    normalisation = Normalisation.of(labelled_corpus.statistics)
+    batch = next(crop_batches(labelled_corpus, 32))
+    holed = batch._replace(s1=batch.s1.copy(), s2_20m=batch.s2_20m.copy())
+    holed.s1[:, 0, :8], holed.s2_20m[:, 3] = -32768, 0
+    found = np.asarray(image_statistics(holed, normalisation, SENSORS))
+    valid = (batch.s1[:, 0, 8:] * 0.01 - normalisation.mean["VV"]) / normalisation.std["VV"]
+    np.testing.assert_allclose(found[:, -4], valid.mean((1, 2)), atol=1e-4)
+    np.testing.assert_allclose(found[:, -2], valid.std((1, 2)), rtol=1e-3)
+    assert not found[:, [8 + 3, 8 + 8 + 3]].any()
+    assert np.isfinite(found).all()
 
 
 def test_calibration_changes_batch_statistics_alone_and_makes_both_modes_agree(trained, labelled_corpus):

@@ -41,7 +41,8 @@ class Normalised(nnx.Module):
 CONTRAST = Method(
     lambda key, progress, batch: batch,
     lambda model, pair: (model(pair[0]), model(pair[1])),
-    lambda z: (nt_xent(z[0], z[1], 0.2), {"mean": jnp.mean(z[0])}),
+    # The contrast does not depend on the order of patches; the metric does.
+    lambda z: (nt_xent(z[0], z[1], 0.2), {"ordered": jnp.mean(z[0] * jnp.arange(len(z[0]))[:, None])}),
 )
 
 
@@ -55,13 +56,13 @@ def step_of(module, method, tx, **plan):
     return state, make_train_step(graphdef, tx, method, Plan(0, 8, **plan))
 
 
-@pytest.mark.parametrize("parts", [2, 3, 12])
+@pytest.mark.parametrize("parts", [3, 12])
 def test_a_batch_in_parts_is_contrasted_as_one(parts):
     """Gradient caching: the same loss and update as the whole batch, negatives of other parts included."""
     whole, one = step_of(Projector(), CONTRAST, optax.sgd(1.0))
     cut, several = step_of(Projector(), CONTRAST, optax.sgd(1.0), accumulate=parts)
     (whole, expected), (cut, found) = one(whole, pairs()), several(cut, pairs())
-    for name in ("loss", "mean", "grad_norm"):
+    for name in ("loss", "ordered", "grad_norm"):
         np.testing.assert_allclose(found[name], expected[name], rtol=2e-6)
     for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(cut.params), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-6)
