@@ -27,7 +27,7 @@ def rows_by_step(
     """
     whole = _whole_batches(corpus_rows, batch_size, processes)
     shuffled = grain.MapDataset.range(corpus_rows).shuffle(seed=seed)[:whole]
-    return shuffled[process::processes].batch(batch_size // processes, batch_fn=np.array).repeat()
+    return shuffled.batch(batch_size, batch_fn=np.array).map(lambda rows: own_rows(rows, process, processes)).repeat()
 
 
 def reads_by_step(
@@ -51,9 +51,17 @@ def reads_by_step(
 
     def rows_of(step: int) -> _Rows:
         epoch, i = divmod(step, steps)
-        return order_of(epoch)[i * batch_size : (i + 1) * batch_size][process::processes]
+        return own_rows(order_of(epoch)[i * batch_size : (i + 1) * batch_size], process, processes)
 
     return grain.MapDataset.range(sys.maxsize).map(rows_of)
+
+
+def own_rows(rows: _Rows, process: int, processes: int) -> _Rows:
+    """The rows of a batch that a process reads: a run of them, because its devices hold a run of the global batch.
+
+    So every patch has the same place in the batch, and the same random views, whatever the number of processes.
+    """
+    return np.split(rows, processes)[process]
 
 
 def epoch_order(corpus: Corpus, rng: np.random.Generator, read: ReadConfig) -> _Rows:
