@@ -29,16 +29,20 @@ class Fields:
         return cls.of([name.lstrip("+ ") for name in stated if name and not name.startswith("-")], exclude)
 
     def apply(self, item: Mapping[str, Any]) -> dict[str, Any]:
-        """The same item with those members."""
-        found = dict(item) if not self.include else {}
-        for path in sorted(self.exclude):
-            _remove(found, path.split("."))
-        for path in sorted({*self.include, *_ALWAYS} if self.include else ()):
+        """The same item with those members; of two paths one of which is in the other, the longer one decides."""
+        if not self.include:
+            return _without(dict(item), self.exclude)
+        found: dict[str, Any] = {}
+        for path in sorted({*self.include, *_ALWAYS}):
             _copy(item, found, path.split("."))
-        if self.include:
-            for path in sorted(self.exclude):
-                _remove(found, path.split("."))
-        return found
+        outer = {path for path in self.exclude if any(kept.startswith(f"{path}.") for kept in self.include)}
+        return _without(found, self.exclude - outer)
+
+
+def _without(item: dict[str, Any], paths: Collection[str]) -> dict[str, Any]:
+    for path in sorted(paths):
+        _remove(item, path.split("."))
+    return item
 
 
 def _copy(source: Mapping[str, Any], target: dict[str, Any], path: list[str]) -> None:

@@ -17,7 +17,7 @@ from stac_fastapi.types.search import BaseSearchPostRequest
 from catalog.serving.published import Published
 from catalog.serving.sqlite_build import Report, build_index, state_of
 from catalog.serving.sqlite_client import Index, SqliteClient, SqliteFilters
-from catalog.serving.sqlite_search import Meta, connect
+from catalog.serving.sqlite_file import Meta, connect
 
 
 class SqliteBackend:

@@ -10,8 +10,7 @@ import itertools
 import json
 import os
 import sqlite3
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -29,10 +28,11 @@ from catalog.serving.origin import served_item
 from catalog.serving.published import Published, PublishedCollection
 from catalog.serving.queryables import Kind, Queryable, queryables_of
 from catalog.serving.sql import index_of, quoted
+from catalog.serving.sqlite_file import compress
+from catalog.serving.tally import Tally, column_value
 from catalog.serving.times import to_us
 
 FORMAT = 1  # raise it when the tables change
-MAX_VALUES = 64  # a property of so few values is listed whole in the queryables
 _OWN_COLUMNS = (
     "collection TEXT, _document INTEGER, _start INTEGER, _end INTEGER, _west REAL, _south REAL, _east REAL, _north REAL"
 )
@@ -76,32 +76,13 @@ def build_index(published: Published, path: Path, report: Report = lambda _: Non
             file.unlink(missing_ok=True)
 
 
-class _Tally:
-    """What values each property has, up to a limit, which properties some items lack, and which some have stated."""
-
-    def __init__(self, asked: Iterable[Queryable]) -> None:
-        self.values: dict[str, set[Any]] = {one.name: set() for one in asked}
-        self.lacking: set[str] = set()
-        self.stated: set[str] = set()
-
-    def add(self, name: str, values: Sequence[Any]) -> None:
-        """Count the values of one item."""
-        known = self.values[name]
-        if len(known) <= MAX_VALUES:
-            known.update(values)
-
-    def few(self) -> dict[str, list[Any]]:
-        """Properties of few values, with all of them."""
-        return {name: sorted(found) for name, found in self.values.items() if 0 < len(found) <= MAX_VALUES}
-
-
 def _fill(database: sqlite3.Connection, published: Published, report: Report) -> dict[str, Any]:
     """Fill all tables but `meta`; returns what belongs there."""
     collections = [one for one in published.collections if one.has_items]
     found = itertools.chain(*(queryables_of(pq.read_schema(one.items)) for one in collections))
     asked = tuple({one.name: one for one in found}.values())
     _create(database, asked)
-    tally = _Tally(asked)
+    tally = Tally(asked)
     database.execute("BEGIN")
     dictionary = _dictionary(collections)
     first_document, of_collection = 0, {}
@@ -176,7 +157,7 @@ def _insert(
     batch: Sequence[tuple[int, int, dict[str, Any]]],
     asked: Sequence[Queryable],
     dictionary: bytes,
-    tally: _Tally,
+    tally: Tally,
 ) -> None:
     items = [item for _, _, item in batch]
     shapes = shapely.to_wkb(shapely.from_geojson([orjson.dumps(item["geometry"]) for item in items]))
@@ -184,7 +165,7 @@ def _insert(
     rows, tags, areas, documents = [], [], [], []
     for (document, place, item), shape in zip(batch, shapes, strict=True):
         properties, (west, south, east, north) = item["properties"], _edges(item["bbox"])
-        values = [_value(one, properties.get(one.name), tally) for one in asked]
+        values = [column_value(one, properties.get(one.name), tally) for one in asked]
         start, end = (
             to_us(properties.get(key) or properties["datetime"]) for key in ("start_datetime", "end_datetime")
         )
@@ -207,21 +188,6 @@ def _edges(bbox: Sequence[float]) -> tuple[float, float, float, float]:
     return bbox[0], bbox[1], bbox[half], bbox[half + 1]
 
 
-def _value(asked: Queryable, value: Any, tally: _Tally) -> Any:
-    """A property as its column holds it."""
-    if value is None:
-        tally.lacking.add(asked.name)
-        return None
-    tally.stated.add(asked.name)
-    if asked.kind in (Kind.NUMBERS, Kind.TEXTS):
-        tally.add(asked.name, value)
-        return json.dumps(value)
-    if asked.kind is Kind.TIME:
-        return to_us(value)
-    tally.add(asked.name, (value,))
-    return value
-
-
 def _sort_in(database: sqlite3.Connection, asked: Sequence[Queryable]) -> None:
     """Move what was staged into its final order, and index the columns that tell items apart."""
     database.execute("INSERT INTO main.item SELECT * FROM staging.item ORDER BY n")
@@ -234,17 +200,6 @@ def _reach(database: sqlite3.Connection) -> list[int]:
     """The furthest that an item's start lies before, and its end after, its datetime: microseconds."""
     row = database.execute('SELECT max("datetime" - _start), max(_end - "datetime") FROM item').fetchone()
     return [max(0, reach or 0) for reach in row]
-
-
-def compress(document: bytes, dictionary: bytes) -> bytes:
-    """A document as `document.body` holds it."""
-    packer = zlib.compressobj(4, zdict=dictionary)
-    return packer.compress(document) + packer.flush()
-
-
-def decompress(body: bytes, dictionary: bytes) -> bytes:
-    """The inverse of `compress`."""
-    return zlib.decompressobj(zdict=dictionary).decompress(body)
 
 
 def _sync(path: Path) -> None:

@@ -16,7 +16,8 @@ from catalog.serving.client import PublishedClient
 from catalog.serving.published import Published
 from catalog.serving.queryables import json_schema
 from catalog.serving.requests import search_of
-from catalog.serving.sqlite_search import Meta, Page, Searcher, connect
+from catalog.serving.sqlite_file import Meta, connect
+from catalog.serving.sqlite_search import Page, Searcher
 
 
 class Index:

@@ -9,19 +9,15 @@ import bisect
 import json
 import math
 import sqlite3
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
-
-import shapely
 
 from catalog.serving.guards import RequestError
 from catalog.serving.order import Order
 from catalog.serving.predicates import Predicates
-from catalog.serving.queryables import Kind, Queryable
 from catalog.serving.sql import Condition, Sql, in_interval, in_list, joined, listed
-from catalog.serving.sqlite_build import decompress
+from catalog.serving.sqlite_file import Meta, decompress
 
 MAX_MATCHED = 10_000  # more are not counted
 MAX_SORTED = 20_000  # beyond it the index of the first column sorts, and the walk stops when the page is full
@@ -52,34 +48,6 @@ class Page:
     """Of the next page, if there is one."""
     matched: int | None
     """Items on all pages; None where that would take long to count."""
-
-
-@dataclass(frozen=True, slots=True)
-class Meta:
-    """What an index says about itself."""
-
-    state: str
-    count: int
-    counts: Mapping[str, int]
-    asked: tuple[Queryable, ...]
-    of_collection: Mapping[str, Sequence[str]]
-    values: Mapping[str, list[Any]]
-    complete: frozenset[str]
-    reach_us: tuple[int, int]
-    dictionary: bytes = field(repr=False)
-
-    @classmethod
-    def read(cls, connection: sqlite3.Connection) -> "Meta":
-        """Read what `build_index` wrote."""
-        raw = dict(connection.execute("SELECT key, value FROM meta"))
-        dictionary = raw.pop("dictionary")
-        found = {key: json.loads(value) for key, value in raw.items()}
-        asked = tuple(Queryable(name, Kind[kind]) for name, kind in found["queryables"])
-        before, after = found["reach"]
-        return cls(
-            found["state"], found["count"], found["counts"], asked, found["of_collection"], found["values"],
-            frozenset(found["complete"]), (before, after), dictionary,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,22 +200,3 @@ def _source(start: _Start, walk: str) -> tuple[str, Sql]:
         )
     chosen = "(SELECT value AS place FROM json_each(?)) AS chosen CROSS JOIN item ON item.n = chosen.place"
     return chosen, Sql(start.test.text, (json.dumps(start.listed), *start.test.values))
-
-
-def connect(path: str) -> sqlite3.Connection:
-    """Open an index to read; one thread at a time may use the connection."""
-    connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True, check_same_thread=False)
-    connection.execute("PRAGMA mmap_size=4294967296")
-    connection.create_function("intersects", 2, _intersects, deterministic=True)
-    return connection
-
-
-def _intersects(footprint: bytes, shape: bytes) -> bool:
-    return bool(shapely.intersects(_prepared(shape), shapely.from_wkb(footprint)))
-
-
-@lru_cache(maxsize=64)
-def _prepared(shape: bytes) -> shapely.Geometry:
-    found = shapely.from_wkb(shape)
-    shapely.prepare(found)
-    return found
