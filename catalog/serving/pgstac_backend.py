@@ -12,9 +12,9 @@ from stac_fastapi.types.config import ApiSettings
 from stac_fastapi.types.search import BaseSearchPostRequest
 
 from catalog.serving.pgstac_client import PgstacClient, PgstacFilters
-from catalog.serving.pgstac_load import asked_of
 from catalog.serving.published import Published
 from catalog.serving.sqlite_backend import api_settings
+from catalog.serving.stated import Stated
 
 MAX_CONNECTIONS = 8  # PostgreSQL's default allows 100 to all servers together
 _SESSION = "-csearch_path=pgstac,public -cpgstac.context=auto"  # exact counts where they are cheap
@@ -31,7 +31,7 @@ class PgstacBackend:
 
     def __init__(self, published: Published, database: str) -> None:
         self._published = published
-        self._asked = asked_of(published)
+        self._stated = Stated.of(published)
         self._pool: ConnectionPool[psycopg.Connection[Any]] = ConnectionPool(
             database, min_size=1, max_size=MAX_CONNECTIONS, open=False,
             kwargs={"autocommit": True, "options": _SESSION},
@@ -44,13 +44,13 @@ class PgstacBackend:
     def core(self, search_model: type[BaseModel]) -> PgstacClient:
         """Landing page, collections, items and searches."""
         return PgstacClient(
-            published=self._published, pool=self._pool, asked=self._asked,
+            published=self._published, pool=self._pool, stated=self._stated,
             landing_page_id=str(self._published.root["id"]),
         )  # fmt: skip
 
     def filters(self) -> PgstacFilters:
         """What can be filtered on."""
-        return PgstacFilters(published=self._published, asked=self._asked)
+        return PgstacFilters(published=self._published, stated=self._stated)
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:

@@ -1,5 +1,6 @@
 """Searches of a pgstac database, asked and answered as the SQLite index is."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,9 +19,10 @@ from catalog.serving.guards import RequestError
 from catalog.serving.pgstac_load import OWN_TIME
 from catalog.serving.predicates import Predicates
 from catalog.serving.published import Published
-from catalog.serving.queryables import Queryable, json_schema
+from catalog.serving.queryables import json_schema
 from catalog.serving.requests import search_of
 from catalog.serving.sqlite_search import Page
+from catalog.serving.stated import Stated
 
 _KEPT = ("collections", "ids", "bbox", "datetime", "limit", "token")  # parameters that pgstac takes as they are
 _DEFAULT_ORDER = ({"field": OWN_TIME, "direction": "desc"}, {"field": "id", "direction": "desc"})
@@ -31,19 +33,21 @@ class PgstacClient(PublishedClient):
     """Searches one database."""
 
     pool: "ConnectionPool[psycopg.Connection[Any]]" = attr.ib(kw_only=True)
-    asked: Mapping[str, Sequence[Queryable]] = attr.ib(kw_only=True)
+    stated: Stated = attr.ib(kw_only=True)
 
     def search_page(self, stated: Mapping[str, Any]) -> Page:
         """One page of a search."""
-        search_of(Predicates(_all(self.asked)), {**stated, "token": None})  # refuses what SQLite's would refuse
-        found = self._found(pgstac_search(stated))
-        token = next((_token(one["href"]) for one in found["links"] if one["rel"] == "next"), None)
-        return Page([_document(item) for item in found["features"]], token, found.get("numberMatched"))
+        search_of(Predicates(self.stated.all()), {**stated, "token": None})  # refuses what SQLite's would refuse
+        search = pgstac_search(stated)
+        found = self._found(search)
+        following = next((one["href"].partition("token=")[2] for one in found["links"] if one["rel"] == "next"), None)
+        token = None if following is None else f"{_order(search)}.{following}"
+        return Page([self._document(item) for item in found["features"]], token, found.get("numberMatched"))
 
     def find_item(self, collection_id: str, item_id: str) -> bytes | None:
         """One item as it is stored, or None."""
         found = self._found({"collections": [collection_id], "ids": [item_id], "limit": 1})["features"]
-        return _document(found[0]) if found else None
+        return self._document(found[0]) if found else None
 
     def _found(self, search: Mapping[str, Any]) -> dict[str, Any]:
         with self.pool.connection() as connection:
@@ -55,22 +59,30 @@ class PgstacClient(PublishedClient):
         found: dict[str, Any] = orjson.loads(row[0])
         return found
 
+    def _document(self, item: dict[str, Any]) -> bytes:
+        """An item as it was loaded: without the property of its own, assets in the order that JSONB does not keep."""
+        del item["properties"][OWN_TIME]
+        assets = item["assets"]
+        known = self.published.collection(item["collection"]).document.get("item_assets", {})
+        item["assets"] = {name: assets[name] for name in (*(n for n in known if n in assets), *(assets.keys() - known))}
+        return orjson.dumps(item)
+
 
 @attr.s
 class PgstacFilters(BaseFiltersClient):
     """What can be filtered on."""
 
     published: Published = attr.ib(kw_only=True)
-    asked: Mapping[str, Sequence[Queryable]] = attr.ib(kw_only=True)
+    stated: Stated = attr.ib(kw_only=True)
 
     def get_queryables(self, collection_id: str | None = None, **kwargs: Any) -> dict[str, Any]:
         """Queryables of one collection, or of all of them."""
-        title, asked = self.published.title, _all(self.asked)
+        title, asked = self.published.title, self.stated.all()
         if collection_id is not None:
             title = str(self.published.collection(collection_id).document.get("title", collection_id))
-            asked = tuple(self.asked.get(collection_id, ()))
+            asked = self.stated.of_collection.get(collection_id, ())
         request: Request = kwargs["request"]
-        return json_schema(str(request.url), f"Queryables of {title}", asked, {})
+        return json_schema(str(request.url), f"Queryables of {title}", asked, self.stated.values)
 
 
 def pgstac_search(stated: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,7 +103,18 @@ def pgstac_search(stated: Mapping[str, Any]) -> dict[str, Any]:
     if filters:
         search["filter"] = _renamed({"op": "and", "args": filters} if len(filters) > 1 else filters[0])
     search["sortby"] = [*_sort(stated.get("sortby") or ()), *_DEFAULT_ORDER]
+    if "token" in search:
+        order, _, search["token"] = search["token"].partition(".")
+        if order != _order(search) or not search["token"].startswith("next:"):
+            raise RequestError(
+                "the token is of another order, or not of this server; take it from the link to the next page"
+            )
     return search
+
+
+def _order(search: Mapping[str, Any]) -> str:
+    """Names the order of a search, in its tokens: pgstac would take one of another order and lose items."""
+    return hashlib.sha256(orjson.dumps(search["sortby"])).hexdigest()[:8]
 
 
 def _two_boxes(bbox: Sequence[float]) -> dict[str, Any]:
@@ -100,10 +123,6 @@ def _two_boxes(bbox: Sequence[float]) -> dict[str, Any]:
     parts = shapely.box(west, south, 180, north), shapely.box(-180, south, east, north)
     found: dict[str, Any] = shapely.geometry.mapping(shapely.MultiPolygon(parts))
     return found
-
-
-def _all(asked: Mapping[str, Sequence[Queryable]]) -> tuple[Queryable, ...]:
-    return tuple({one.name: one for of_one in asked.values() for one in of_one}.values())
 
 
 def _name(stated: str) -> str:
@@ -132,12 +151,3 @@ def _renamed(expression: Any) -> Any:
 
 def _parsed(stated: Any) -> Any:
     return orjson.loads(stated) if isinstance(stated, str) else stated
-
-
-def _token(href: str) -> str:
-    return href.partition("token=")[2]
-
-
-def _document(item: dict[str, Any]) -> bytes:
-    del item["properties"][OWN_TIME]
-    return orjson.dumps(item)

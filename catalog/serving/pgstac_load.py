@@ -6,12 +6,11 @@ image stands beside it under a name of its own.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-import pyarrow.parquet as pq
 from pypgstac.db import PgstacDB
 from pypgstac.load import Loader, Methods
 from pypgstac.migrate import Migrate
@@ -20,8 +19,9 @@ from catalog.errors import DeepSentinelError
 from catalog.index import read_items
 from catalog.serving.origin import served_item
 from catalog.serving.published import Published, PublishedCollection
-from catalog.serving.queryables import Kind, Queryable, queryables_of
+from catalog.serving.queryables import Kind, Queryable
 from catalog.serving.sqlite_build import Report
+from catalog.serving.stated import Stated
 
 OWN_TIME = "deepsentinel:datetime"
 _FORMAT = 1  # raise it when items are stored in another way
@@ -66,18 +66,11 @@ def load(published: Published, database: str, report: Report = lambda _: None) -
         for collection in due:
             _load_collection(opened, collection, report)
         if due:
-            _load_queryables(connection, asked_of(published))
+            _load_queryables(connection, Stated.of(published))
             connection.execute("ANALYZE pgstac.items")
         for collection in due:  # last, so that what was interrupted is done again
             _remember(connection, collection)
     return bool(due)
-
-
-def asked_of(published: Published) -> dict[str, tuple[Queryable, ...]]:
-    """What can be asked of each collection that has items."""
-    return {
-        one.collection_id: queryables_of(pq.read_schema(one.items)) for one in published.collections if one.has_items
-    }
 
 
 @contextmanager
@@ -127,11 +120,11 @@ def _items(collection: PublishedCollection, ids: list[str], report: Report) -> I
         yield {**stored, "properties": {**properties, OWN_TIME: properties["datetime"]}}
 
 
-def _load_queryables(connection: psycopg.Connection[Any], asked: Mapping[str, Sequence[Queryable]]) -> None:
+def _load_queryables(connection: psycopg.Connection[Any], stated: Stated) -> None:
     """Tell pgstac the type of each property, without which numbers sort as text; in one call, for each looks at all."""
-    known = {one.name: one for of_one in asked.values() for one in of_one} | {OWN_TIME: Queryable(OWN_TIME, Kind.TIME)}
+    known = {one.name: one for one in (*stated.all(), Queryable(OWN_TIME, Kind.TIME))}
     described = {"properties": {name: {"title": name, **_SCHEMAS[one.kind]} for name, one in known.items()}}
     connection.execute(
         "SELECT upsert_queryables(%s::jsonb, %s::text[], %s::text[], %s)",
-        (json.dumps(described), sorted(asked), sorted(_INDEXED & set(known)), True),
+        (json.dumps(described), sorted(stated.of_collection), sorted(_INDEXED & set(known)), True),
     )

@@ -58,7 +58,6 @@ def test_an_old_node_is_refused_with_its_version(programs, version):
 def test_a_failed_build_shows_npms_last_words_and_leaves_no_build(programs, tmp_path):
     programs("node", "echo v20.1.0")
     programs("npm", "echo network unreachable >&2; exit 7")
-    os.environ["PATH"] += ":/bin:/usr/bin"
     with pytest.raises(BrowserBuildError, match=r"(?s)ended with status 7; .*network unreachable"):
         built_browser(tmp_path / "cache")
     assert [path.name for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
