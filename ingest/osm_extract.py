@@ -1,7 +1,9 @@
 """From an .osm.pbf to sorted tables of features: one pass, with the node index on disk and a bounded memory.
 
-Continued where it stopped: a pass that ended is not repeated, and neither is a theme that was written. Relations that
-cannot be put together (members outside the extract, open rings) are reported and counted.
+Continued where it stopped: a pass that ended is not repeated, and neither is a theme that was written. Inside a pass
+there is no place to go on from: areas are put together from members anywhere in the file, whose blocks have no index.
+So a pass that was stopped starts again, and what it left is removed. Relations that cannot be put together (members
+outside the extract, open rings) are reported and counted.
 """
 
 import json
@@ -90,13 +92,20 @@ def extract(pbf: Path, out: Path) -> Extraction:
     if found is None:
         shutil.rmtree(out, ignore_errors=True)
         found = _read_pass(pbf, parts)
-        (parts / "pass.json").write_text(found.to_json())
+        _write_whole(parts / "pass.json", found.to_json())
     for theme in get_args(Theme):
         if not (out / f"{theme}.parquet").exists():
             merge_parts(sorted(parts.glob(f"{theme}-*.arrow")), out / f"{theme}.parquet")
-    (out / "extract.json").write_text(found.to_json())
+    _write_whole(out / "extract.json", found.to_json())
     shutil.rmtree(parts)
     return found
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write the mark that something is done, which must never be half a file."""
+    aside = path.with_name(f".{path.name}.part")
+    aside.write_text(text)
+    aside.rename(path)
 
 
 def _finished(path: Path, pbf: Path) -> Extraction | None:

@@ -201,6 +201,38 @@ def test_what_is_done_is_not_done_again_and_a_stopped_merge_goes_on(grid, tmp_pa
     assert not (tmp_path / "osm" / "parts").exists()
 
 
+@pytest.mark.parametrize("stopped_in", ["reading", "the mark"])
+def test_a_pass_that_was_killed_starts_again_and_leaves_nothing_behind(grid, tmp_path, monkeypatch, stopped_in):
+    builder = OsmBuilder()
+    for i in range(5):
+        builder.add_ring(square(grid, 10, 10 * i, 8), {"landuse": "forest"})
+    builder.write(tmp_path / "map.osm.pbf")
+    whole = extract(tmp_path / "map.osm.pbf", tmp_path / "whole")
+    monkeypatch.setattr(osm_extract, "BATCH_FEATURES", 2)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    write = osm_extract._write_batch
+    with monkeypatch.context() as patch:
+        if stopped_in == "reading":
+            patch.setattr(osm_extract, "_write_batch", lambda *given: killed() if given[2] == 1 else write(*given))
+        else:
+            patch.setattr("pathlib.Path.rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            extract(tmp_path / "map.osm.pbf", tmp_path / "osm")
+    left = tmp_path / "osm" / "parts"
+    assert list(left.iterdir())
+    assert not (left / "pass.json").exists()
+    (left / "forest-000099.arrow").write_bytes(b"half a batch")
+    assert extract(tmp_path / "map.osm.pbf", tmp_path / "osm") == whole
+    names = {path.relative_to(tmp_path / "osm").as_posix() for path in (tmp_path / "osm").rglob("*")}
+    assert names == {path.relative_to(tmp_path / "whole").as_posix() for path in (tmp_path / "whole").rglob("*")}
+    for theme in Theme.__args__:
+        tables = [pq.read_table(tmp_path / folder / f"{theme}.parquet") for folder in ("osm", "whole")]
+        assert tables[0].equals(tables[1])
+
+
 def test_another_extract_replaces_what_an_earlier_one_left(grid, tmp_path):
     for corner in (10, 60):
         builder = OsmBuilder()
