@@ -39,7 +39,7 @@ def run(options: Feed) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        publish([write_fake_build(folder / "build", options.patches)], folder / "published")
+        publish([write_fake_build(folder / "build", options.patches, side_px=256)], folder / "published")
         small = config.PRESETS["small"][1]
         settings = replace(
             small, corpus=str(folder / "published" / "labelled"), out=folder / "run", hold_out=(),
