@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from catalog.serving.published import Published
 
 LOOPBACK = "127.0.0.1"
+_NEEDED = ("cql2", "orjson", "stac_fastapi", "uvicorn")
 
 
 @dataclass(frozen=True)
 class Serve:
     """Serve a published catalog: search API, static catalog, pixels, previews and STAC Browser on one origin.
 
-    Examples:
-        deepsentinel serve runs/demo/catalog --browser
-
-        deepsentinel serve runs/demo/catalog --host 0.0.0.0 --port 80    (to everyone who reaches this machine)
+    For example:
+        serve runs/demo/catalog --browser
+        serve runs/demo/catalog --host 0.0.0.0 --port 80      # for everyone who reaches this machine
     """
 
     href: tyro.conf.Positional[Path]
@@ -58,6 +58,8 @@ class Serve:
 
 def run(options: Serve) -> None:
     """Build the index if that is due, then serve until interrupted."""
+    if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
+        raise CorpusError(f"serving needs {', '.join(missing)}; install it with pip install 'deepsentinel[serve]'")
     # stac-fastapi warns at import of names that this program states later
     logging.getLogger("stac_fastapi.types.config").setLevel(logging.ERROR)
     import uvicorn
