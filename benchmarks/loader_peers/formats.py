@@ -17,7 +17,7 @@ BANDS = ("B2", "B3", "B4", "B8", "B5", "B6", "B7", "B8A", "B11", "B12", "B1", "B
 """In the order of `flat`, as SSL4EO-S12 names its files."""
 _FINE, _COARSE = BANDS[:4], BANDS[4:]
 _SCENES = {"s2a": "20200601T102031_20200601T102030_T33UUU", "s1": "S1A_IW_GRDH_1SDV_20200602T053000"}
-_PATCHES_A_TAR = 128
+PATCHES_A_TAR = 128
 
 
 class Source:
@@ -145,9 +145,9 @@ def _zarr_zip(values: NDArray) -> bytes:
 
 
 def _write_tars(source: Source, out: Path, members: Callable[[int], dict[str, bytes]]) -> None:
-    for start in range(0, len(source), _PATCHES_A_TAR):
-        with tarfile.open(out / f"{start // _PATCHES_A_TAR:06d}.tar", "w") as tar:
-            for i in range(start, min(start + _PATCHES_A_TAR, len(source))):
+    for start in range(0, len(source), PATCHES_A_TAR):
+        with tarfile.open(out / f"{start // PATCHES_A_TAR:06d}.tar", "w") as tar:
+            for i in range(start, min(start + PATCHES_A_TAR, len(source))):
                 for name, content in members(i).items():
                     entry = tarfile.TarInfo(f"{i:06d}.{name}")
                     entry.size = len(content)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.loader_peers.formats import BANDS
+from benchmarks.loader_peers.formats import BANDS, PATCHES_A_TAR
 from benchmarks.loader_peers.worker import Epoch
 
 SIDE_PX, BATCH, WORKERS = 256, 64, 2
@@ -109,14 +109,14 @@ def _shuffled(dataset: Dataset) -> Iterable:
     return DataLoader(dataset, BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True)
 
 
-def _from_tars(root: Path, names: tuple[str, str], decode: object = None) -> Iterable:
+def _from_tars(root: Path, patches: int, names: tuple[str, str], decode: object = None) -> Iterable:
     import webdataset as wds
 
     def sample(found: dict) -> Sample:
         s2, s1 = (torch.from_numpy(found[name].astype(np.float32)) for name in names)
         return _standardise(s2, s1)
 
-    tars = sorted(map(str, root.glob("*.tar")))
+    tars = sorted(map(str, root.glob("*.tar")))[: patches // PATCHES_A_TAR]
     steps = wds.WebDataset(tars, shardshuffle=len(tars)).shuffle(100)
     steps = (steps.decode(decode) if decode else steps.decode()).map(sample).batched(BATCH)
     return wds.WebLoader(steps, batch_size=None, num_workers=WORKERS, persistent_workers=True)
@@ -138,9 +138,9 @@ def _decode_zarr_zip(key: str, value: bytes) -> np.ndarray | None:
 def loader(name: str, root: Path, patches: int) -> Iterable:
     """The batches of a pipeline; iterate again for another epoch."""
     if name == "webdataset":
-        return _from_tars(root, ("s2.npy", "s1.npy"))
+        return _from_tars(root, patches, ("s2.npy", "s1.npy"))
     if name == "terramesh":
-        return _from_tars(root, ("s2.zarr.zip", "s1.zarr.zip"), _decode_zarr_zip)
+        return _from_tars(root, patches, ("s2.zarr.zip", "s1.zarr.zip"), _decode_zarr_zip)
     classes = {"npz": Npz, "lmdb": Lmdb, "geotiff": GeoTiff, "torchgeo": TorchGeo}
     return _shuffled(classes[name](root, patches))
 
