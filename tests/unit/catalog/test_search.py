@@ -132,6 +132,14 @@ def test_any_search_finds_what_a_slow_filter_finds(rows: list[dict[str, Any]], a
     assert found == [f"p{i}" for i, row in enumerate(rows) if fits(row, f"p{i}", asked)]
 
 
+@pytest.mark.parametrize(("south", "found"), [(-30.0, "summer"), (30.0, "winter"), (-0.1, "summer")])
+def test_january_is_summer_in_the_south(south: float, found: str):
+    row = dict.fromkeys(("cloud", "gap", "west", "east"), 0.0) | {"south": south, "north": south + 0.02}
+    row |= dict.fromkeys(("split", "orbit", "s1", "s2", "tile", "corine", "osm"))
+    table = table_of([row | {"time": dt.datetime(2021, 1, 15, tzinfo=dt.UTC)}])
+    assert [season for season in SEASONS if select(table, Criteria(season=(season,))).num_rows] == [found]
+
+
 @pytest.mark.parametrize(
     ("text", "start", "end"),
     [
