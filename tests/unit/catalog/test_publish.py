@@ -304,6 +304,16 @@ def test_a_shard_that_was_built_again_to_the_same_size_is_noticed(dest: Path, bu
         publish([build], dest)
 
 
+def test_other_bytes_in_files_of_the_same_size_are_noticed(dest: Path, build: Path):
+    chunk = next(file for file in (build / "shards/000000.zarr/s1/c").rglob("*") if file.is_file())
+    data = bytearray(chunk.read_bytes())
+    data[50] ^= 1
+    chunk.unlink()
+    chunk.write_bytes(data)
+    with pytest.raises(OutputExistsError, match="is another shard than"):
+        publish([build], dest)
+
+
 def _nbytes_of_first(root: Path, seed: int) -> int:
     return write_shard(root, 0, list(fake_patches(3, side_px=32, seed=seed))).nbytes
 
