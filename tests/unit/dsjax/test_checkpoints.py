@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,15 +21,16 @@ from catalog.errors import ChecksumError
 from catalog.fake import write_fake_build
 from catalog.publish import publish
 from dsjax import pretrain, runs
-from dsjax.checkpoints import open_checkpoints, restore
+from dsjax.checkpoints import load_encoder, open_checkpoints, restore
 from dsjax.checksums import measure
 from dsjax.diverged import dumped_where_diverged
 from dsjax.errors import CheckpointError, DivergedError
 from dsjax.feed import DeviceFeed
 from dsjax.mesh import place
+from dsjax.methods.simclr import SimCLR
 from dsjax.profiling import Profiler
 from dsjax.recorder import Recorder
-from dsjax.state import TrainState
+from dsjax.state import TrainState, split_model
 
 
 def state_at(step: int, size: int = 6) -> TrainState:
@@ -83,6 +85,23 @@ def test_a_checkpoint_says_where_it_comes_from(run):
     restored = restore(config.out, state_at(0))
     assert (int(restored.state.step), restored.loader_state, restored.damaged) == (3, {"next_index": 7}, ())
     np.testing.assert_array_equal(restored.state.opt_state[0]["mu"], state_at(3).opt_state[0]["mu"])
+
+
+@pytest.mark.parametrize("ema, loaded", [(None, 1.0), (0.9, 2.0)])
+def test_an_encoder_is_loaded_from_the_running_mean_where_the_run_keeps_one(tiny, corpus_href, ema, loaded):
+    config = dataclasses.replace(tiny, optimiser=dataclasses.replace(tiny.optimiser, ema=ema))
+    record = runs.open_run(config, Corpus.open(corpus_href))
+    _, params, stats = split_model(nnx.eval_shape(lambda: SimCLR(config, rngs=nnx.Rngs(0))))
+    ones, twos = (
+        jax.tree.map(
+            lambda leaf, value=value: jnp.full(leaf.shape, value, leaf.dtype), {"params": params, "stats": stats}
+        )
+        for value in (1.0, 2.0)
+    )
+    with open_checkpoints(config, record) as checkpoints:
+        checkpoints.save(TrainState(jnp.array(1), **ones, opt_state=(), ema={} if ema is None else twos), {})
+    leaves = jax.tree.leaves(split_model(load_encoder(config.out).encoder)[1:])
+    assert {float(value) for leaf in leaves for value in np.unique(leaf)} == {loaded}
 
 
 def test_training_goes_on_into_the_same_memory_while_a_checkpoint_is_written(run):
