@@ -80,6 +80,7 @@ def run(options: Ingest) -> dict[str, Any]:
         "date": f"{dt.datetime.now(dt.UTC):%Y-%m-%d}",
         "command": " ".join(["python", "-m", "benchmarks.ingest", *sys.argv[1:]]),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "load_average": round(os.getloadavg()[0], 1),
         "versions": {name: version(name) for name in ("rasterio", "odc-stac", "stackstac", "numpy")},
         "latency_ms": options.latency_ms,
         "threads": BANDS_AT_ONCE,
