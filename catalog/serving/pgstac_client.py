@@ -53,7 +53,7 @@ class PgstacClient(PublishedClient):
         with self.pool.connection() as connection:
             try:
                 row = connection.execute("SELECT search(%s::jsonb)::text", (orjson.dumps(search).decode(),)).fetchone()
-            except (psycopg.DataError, psycopg.errors.RaiseException) as error:
+            except (psycopg.DataError, psycopg.InternalError, psycopg.errors.RaiseException) as error:
                 raise RequestError(f"the search cannot be answered: {str(error).splitlines()[0][:300]}") from error
         assert row is not None
         found: dict[str, Any] = orjson.loads(row[0])
@@ -92,9 +92,8 @@ def pgstac_search(stated: Mapping[str, Any]) -> dict[str, Any]:
         stated: parameters by the names of POST requests, checked before.
     """
     search = {name: stated[name] for name in _KEPT if stated.get(name)}
-    edges = [search["bbox"][i] for i in (0, len(search["bbox"]) // 2)] if "bbox" in search else [0, 0]
-    if edges[0] > edges[1]:  # across the antimeridian, where pgstac would take the box that remains
-        search["intersects"] = _two_boxes(search.pop("bbox"))
+    if "bbox" in search:
+        search |= _area(search.pop("bbox"))
     if stated.get("intersects"):
         search["intersects"] = _parsed(stated["intersects"])
     filters = [_parsed(stated["filter"])] if stated.get("filter") else []
@@ -117,12 +116,13 @@ def _order(search: Mapping[str, Any]) -> str:
     return hashlib.sha256(orjson.dumps(search["sortby"])).hexdigest()[:8]
 
 
-def _two_boxes(bbox: Sequence[float]) -> dict[str, Any]:
-    """A box across the antimeridian as GeoJSON, cut there."""
+def _area(bbox: Sequence[float]) -> dict[str, Any]:
+    """A box without heights; across the antimeridian, where pgstac would take what remains, two boxes cut there."""
     west, south, east, north = (bbox[i] for i in ((0, 1, 2, 3) if len(bbox) == 4 else (0, 1, 3, 4)))
+    if west <= east:
+        return {"bbox": [west, south, east, north]}
     parts = shapely.box(west, south, 180, north), shapely.box(-180, south, east, north)
-    found: dict[str, Any] = shapely.geometry.mapping(shapely.MultiPolygon(parts))
-    return found
+    return {"intersects": shapely.geometry.mapping(shapely.MultiPolygon(parts))}
 
 
 def _name(stated: str) -> str:
@@ -139,14 +139,18 @@ def _sort(stated: Sequence[Any]) -> Iterator[dict[str, str]]:
 
 
 def _renamed(expression: Any) -> Any:
-    """The same filter with pgstac's names of properties."""
+    """The same filter with pgstac's names of properties and operators."""
     if isinstance(expression, list):
         return [_renamed(part) for part in expression]
     if not isinstance(expression, dict):
         return expression
     if isinstance(expression.get("property"), str):
         return {"property": _name(expression["property"])}
-    return {key: _renamed(value) for key, value in expression.items()}
+    return {key: _renamed(value) for key, value in expression.items()} | _operator(expression)
+
+
+def _operator(expression: Mapping[str, Any]) -> dict[str, str]:
+    return {"op": "a_contained_by"} if str(expression.get("op")).lower() == "a_containedby" else {}
 
 
 def _parsed(stated: Any) -> Any:
