@@ -76,6 +76,8 @@ CLOUD, NAME, SEEN, FIXED, TAGS, CODES, WHEN = (
         (op("=", CLOUD, 5), [0, 3]),
         (op("<>", CLOUD, 5), [1]),
         (op(">", 10, CLOUD), [0, 3]),
+        (op("<", 10, CLOUD), [1]),
+        (op("like", NAME, "A_pha"), [0]),
         (op("<=", 20, CLOUD), [1]),
         (op("not", op("=", CLOUD, 5)), [1]),
         (op("isNull", CLOUD), [2]),

@@ -144,3 +144,8 @@ def test_hashes_are_equal_where_values_are_and_differ_where_they_differ(values, 
     for i, one in enumerate(stated):
         for j, other in enumerate(stated):
             assert (found[i] == found[j]) == (one == other)
+
+
+def test_hashes_mind_the_order_of_lists():
+    one, other, longer = hashes(pa.array([["a", "b"], ["b", "a"], ["a", "b", None]]))
+    assert len({int(one), int(other), int(longer)}) == 3
