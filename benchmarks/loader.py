@@ -186,15 +186,17 @@ class _Pipeline:
         self._process = subprocess.Popen(
             list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
         )
-        self._is_ready = self._answer() == "ready\n"
+        self._is_ready = False
 
     def ask(self) -> dict[str, float] | None:
         """What an epoch took; None where the process has ended."""
+        if not self._is_ready:
+            self._is_ready = self._answer("ready") != ""
         if not self._is_ready or self._process.stdin is None:
             return None
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
-        line = self._answer()
+        line = self._answer("{")
         return json.loads(line) if line else None
 
     def end(self) -> str:
@@ -205,8 +207,10 @@ class _Pipeline:
         self._errors.seek(0)
         return _last_line(self._errors.read())
 
-    def _answer(self) -> str:
-        return self._process.stdout.readline() if self._process.stdout is not None else ""
+    def _answer(self, first: str) -> str:
+        """The next line that begins so, past what libraries print; nothing where the process has ended."""
+        lines = self._process.stdout or iter(())
+        return next((line for line in lines if line.startswith(first)), "")
 
 
 def _summary(rounds: list[dict[str, float]]) -> dict[str, Any]:

@@ -17,17 +17,20 @@ Epoch = Callable[[], Iterable[int]]
 def serve(epoch: Epoch) -> None:
     """Run one epoch for every line on stdin; answer each with a line of JSON.
 
-    `cpu_s` is user and system time of this process and of all its children, `rss_mb` their resident memory together at
+    `cpu_s` is user and system time of this process and of all its children since the last answer, so that what is
+    prefetched between turns counts; wall time is flattered by it. `rss_mb` is their resident memory together at
     its highest after a batch.
     """
     sys.stdout.write("ready\n")
     sys.stdout.flush()
+    cpu = cpu_s()
     for _ in sys.stdin:
-        started, cpu, patches, rss = time.perf_counter(), cpu_s(), 0, 0.0
+        started, before, patches, rss = time.perf_counter(), cpu, 0, 0.0
         for count in epoch():
             patches += count
             rss = max(rss, rss_mb())
-        found = {"patches": patches, "cpu_s": cpu_s() - cpu, "wall_s": time.perf_counter() - started, "rss_mb": rss}
+        seconds, cpu = time.perf_counter() - started, cpu_s()
+        found = {"patches": patches, "cpu_s": cpu - before, "wall_s": seconds, "rss_mb": rss}
         sys.stdout.write(json.dumps(found) + "\n")
         sys.stdout.flush()
 
