@@ -5,7 +5,6 @@ times, quality and classes, so that a million rows take half a minute.
 """
 
 import datetime as dt
-import json
 from pathlib import Path
 from typing import Any
 
