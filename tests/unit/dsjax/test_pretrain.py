@@ -101,9 +101,10 @@ def test_sigterm_saves_and_the_resumed_run_is_bit_identical(whole, tmp_path):
         np.testing.assert_array_equal(one, two)
 
 
-def test_eight_devices_compute_what_one_does(whole, tmp_path):
-    settings = dataclasses.replace(whole, out=tmp_path / "run")
-    in_another_process(settings, devices=8)
+def test_a_run_begun_on_eight_devices_and_resumed_on_one_computes_what_one_does(whole, tmp_path):
+    settings = dataclasses.replace(whole, out=tmp_path / "run", shard_parameters=True, stop_at_step=4)
+    assert in_another_process(settings, devices=8)["step"] == 4
+    pretrain.run(dataclasses.replace(settings, shard_parameters=False, stop_at_step=None, resume=True))
     one, eight = ([line["loss"] for line in read_metrics(run)] for run in (whole.out, settings.out))
     np.testing.assert_allclose(one, eight, rtol=1e-5)
 
