@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench format
+.PHONY: demo test check bench browser format
 
 demo: $(READY)    ## the whole way: scenes, corpus, catalog, pre-training, probe; ends with runs/demo/report.html
 	$(BIN)/python -m benchmarks.demo --source $(SOURCE)
@@ -23,6 +23,9 @@ bench: $(READY)   ## benchmarks that take minutes; results in benchmarks/results
 	$(BIN)/python -m benchmarks.match
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.chaos --out benchmarks/results/chaos.json
+
+browser: $(READY) ## build STAC Browser once, with Node and npm, for `serve --browser`
+	$(BIN)/python -m catalog.browser
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -17,6 +17,7 @@ PROGRAMS = {
     ),
     "search": ("catalog.search", "find patches by place, time, clouds, classes, split; save a subset to train on"),
     "serve": ("catalog.serve", "serve a published catalog: search API, static catalog, pixels, STAC Browser"),
+    "browser": ("catalog.browser", "build STAC Browser, and put it into a published catalog"),
     "validate": ("catalog.validate", "check a published catalog: structure, checksums, STAC, physics"),
     "pretrain": ("dsjax.pretrain", "pre-train an encoder on patches without labels"),
     "evaluate": ("dsjax.evaluate", "score frozen embeddings against floors, for each sensor"),

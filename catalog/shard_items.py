@@ -138,8 +138,10 @@ def published(
     found = PublishedShard.from_json(path.read_text()) if path.is_file() else None
     if found is None or found.record != record or found.objects != (objects is not None):
         return None
-    if not {f"{row.patch_id}.json" for row in found.rows} <= {entry.name for entry in path.parent.iterdir()}:
+    wanted = {"catalog.json", *(f"{row.patch_id}.json" for row in found.rows)}
+    if not wanted <= {entry.name for entry in path.parent.iterdir()}:
         return None  # killed between an item's end and its replacement
+    read_document(path.parent / "catalog.json", "remove it and publish again", ("links",))
     store = shard_path(folder, shard)
     unchanged = found.ref.nbytes == nbytes_of(store) and newest_ns(store) <= path.stat().st_mtime_ns
     if unchanged and not verify:

@@ -1,5 +1,6 @@
 """What no client should send: each gets a clear answer of the 400s, no traceback, and the server lives on."""
 
+import contextlib
 import json
 import math
 import socket
@@ -123,10 +124,8 @@ def test_an_endless_body_is_cut_off(api):
             yield b" " * 65536
 
     headers = {"Content-Type": "application/json"}
-    try:
+    with contextlib.suppress(requests.ConnectionError):  # the server may close before all was sent
         refused(requests.post(f"{api}/api/search", data=forever(), headers=headers, timeout=20), "bytes", status=413)
-    except requests.ConnectionError:
-        pass  # the server may close before all was sent
 
 
 def test_a_limit_beyond_all_reason_is_capped(api, items):
