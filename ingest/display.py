@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from ingest.tally import Tally, read_tallies
 
@@ -22,8 +23,9 @@ def shown(root: Path, wanted: int, present: frozenset[int]) -> Iterator[None]:
         present: shards that earlier runs committed.
     """
     columns = (
-        TextColumn("Reading patches"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(), TextColumn("{task.fields[more]}"),
+        TextColumn("Reading patches"), BarColumn(20), MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[rate]}"), TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[more]}", table_column=Column()),  # where room is short this one wraps
     )  # fmt: skip
     ended = threading.Event()
     with Progress(*columns) as progress:
