@@ -1,8 +1,11 @@
 """Heads on top of an embedding."""
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
+
+from dsjax.models.layers import norm
 
 
 class ProjectionHead(nnx.Module):
@@ -11,11 +14,11 @@ class ProjectionHead(nnx.Module):
     def __init__(self, inputs: int, hidden: int, outputs: int, *, rngs: nnx.Rngs) -> None:
         self.layers = nnx.List([nnx.Linear(inputs, hidden, use_bias=False, rngs=rngs),
                                 nnx.Linear(hidden, hidden, use_bias=False, rngs=rngs)])  # fmt: skip
-        self.norms = nnx.List([nnx.BatchNorm(hidden, momentum=0.9, rngs=rngs) for _ in range(2)])
+        self.norms = nnx.List([norm(hidden, dtype=jnp.dtype(jnp.float32), rngs=rngs) for _ in range(2)])
         self.last = nnx.Linear(hidden, outputs, rngs=rngs)
 
     def __call__(self, x: Float[Array, "batch dim"], *, train: bool) -> Float[Array, "batch out"]:
         """Project embeddings."""
-        for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = jax.nn.relu(norm(layer(x), use_running_average=not train))
+        for layer, normalise in zip(self.layers, self.norms, strict=True):
+            x = jax.nn.relu(normalise(layer(x), use_running_average=not train))
         return self.last(x)

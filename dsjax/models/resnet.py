@@ -1,7 +1,5 @@
 """ResNet-18 and ResNet-50 (He et al. 2015, table 1), and half a ResNet-18, behind the sensor-fusion stem."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -9,9 +7,9 @@ from jaxtyping import Array, Float
 
 from dsjax.config import EncoderConfig
 from dsjax.data import Inputs
+from dsjax.models.layers import conv, max_pool, norm
 from dsjax.models.stem import Features, FusionStem
 
-_MOMENTUM = 0.9  # of the running statistics; He et al. 2015 use the running mean of Ioffe and Szegedy with 0.9
 # He et al. 2015, table 1; resnet10 is ours
 _BLOCKS = {"resnet10": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3)}
 _WIDTHS = (64, 128, 256, 512)
@@ -120,20 +118,7 @@ class ResNet(nnx.Module):
     def __call__(self, inputs: Inputs, *, train: bool = False) -> Features:
         """Feature maps at 40, 80, 160 and 320 m, and an embedding in float32."""
         x = jax.nn.relu(self.norm(self.stem(inputs), use_running_average=not train))
-        x = nnx.max_pool(x, (3, 3), (2, 2), padding="SAME")
+        x = max_pool(x)
         pyramid = self.trunk(x, train=train)
         means = [level.astype(jnp.float32).mean(axis=(1, 2)) for level in pyramid]
         return Features(pyramid, jnp.concatenate(means, axis=1))
-
-
-def conv(inputs: int, outputs: int, size: int, stride: int = 1, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Conv:
-    """A square convolution without bias, initialised as He et al. 2015b, equation 10."""
-    init: Callable = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
-    return nnx.Conv(
-        inputs, outputs, (size, size), strides=stride, use_bias=False, kernel_init=init, dtype=dtype, rngs=rngs
-    )
-
-
-def norm(features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.BatchNorm:
-    """Batch normalisation; statistics are those of the global batch, in float32."""
-    return nnx.BatchNorm(features, momentum=_MOMENTUM, dtype=dtype, rngs=rngs)

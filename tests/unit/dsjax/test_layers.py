@@ -1,0 +1,89 @@
+"""Layers against Flax's own: the same values, derivatives and running statistics."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from dsjax.models.layers import BatchNorm, PointConv, conv, max_pool, norm
+
+F32 = jnp.dtype(jnp.float32)
+
+
+@pytest.fixture
+def images():
+    return jnp.asarray(np.random.default_rng(0).normal(3.0, 2.0, (4, 6, 8, 5)), jnp.float32)
+
+
+def derivatives(function, *arguments):
+    """Of a sum that weighs every output differently, by every argument."""
+
+    def weighed(*arguments):
+        out = function(*arguments)
+        return (out * jnp.cos(jnp.arange(out.size, dtype=jnp.float32)).reshape(out.shape)).sum()
+
+    return jax.grad(weighed, argnums=tuple(range(len(arguments))))(*arguments)
+
+
+def in_training(layer, x, scale, bias):
+    layer = nnx.clone(layer)
+    layer.scale[...], layer.bias[...] = scale, bias
+    return layer(x, use_running_average=False)
+
+
+def test_batch_normalisation_is_the_textbooks(images):
+    ours, theirs = BatchNorm(5, dtype=F32, rngs=nnx.Rngs(0)), nnx.BatchNorm(5, momentum=0.9, rngs=nnx.Rngs(0))
+    scale, bias = jnp.linspace(0.5, 2, 5), jnp.linspace(-1, 1, 5)
+    np.testing.assert_allclose(*(in_training(one, images, scale, bias) for one in (ours, theirs)), atol=2e-6)
+    both = [derivatives(lambda *a, one=one: in_training(one, *a), images, scale, bias) for one in (ours, theirs)]
+    for mine, reference in zip(*both, strict=True):
+        np.testing.assert_allclose(mine, reference, atol=2e-5)
+
+
+def test_running_statistics_move_by_a_tenth_and_are_what_evaluation_uses(images):
+    ours, theirs = norm(5, dtype=F32, rngs=nnx.Rngs(0)), nnx.BatchNorm(5, momentum=0.9, rngs=nnx.Rngs(0))
+    for one in (ours, theirs):
+        one(images, use_running_average=False)
+    np.testing.assert_allclose(ours.mean[...], 0.1 * images.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(ours.var[...], 0.9 + 0.1 * images.var((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(*(one(images, use_running_average=True) for one in (ours, theirs)), atol=2e-6)
+
+
+def test_bfloat16_is_normalised_in_float32(images):
+    coarse = images.astype(jnp.bfloat16)
+    layers = [norm(5, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(0)) for dtype in (jnp.bfloat16, jnp.float32)]
+    out, exact = (one(coarse, use_running_average=False) for one in layers)
+    assert out.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(out, exact.astype(jnp.bfloat16))
+    assert layers[0].mean[...].dtype == jnp.float32
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_1_x_1_convolution_is_one(images, stride):
+    ours = conv(5, 7, 1, stride, dtype=F32, rngs=nnx.Rngs(0))
+    theirs = nnx.Conv(5, 7, (1, 1), strides=stride, use_bias=False, rngs=nnx.Rngs(1))
+    assert isinstance(ours, PointConv)
+
+    def apply(layer, x, kernel):
+        layer = nnx.clone(layer)
+        layer.kernel[...] = kernel
+        return layer(x)
+
+    kernel = ours.kernel[...]
+    np.testing.assert_allclose(ours(images), apply(theirs, images, kernel), atol=1e-5)
+    both = [derivatives(lambda *a, one=one: apply(one, *a), images, kernel) for one in (ours, theirs)]
+    for mine, reference in zip(*both, strict=True):
+        np.testing.assert_allclose(mine, reference, atol=2e-5)
+
+
+@pytest.mark.parametrize("height, width", [(6, 8), (7, 8), (5, 3), (2, 1)])
+def test_pooling_takes_the_maximum_of_nine(height, width):
+    values = np.random.default_rng(1).permutation(2 * height * width * 3).reshape(2, height, width, 3)
+    x = jnp.asarray(values - values.size / 2, jnp.float32)
+
+    def theirs(x):
+        return nnx.max_pool(x, (3, 3), (2, 2), padding="SAME")
+
+    np.testing.assert_array_equal(max_pool(x), theirs(x))
+    np.testing.assert_allclose(derivatives(max_pool, x)[0], derivatives(theirs, x)[0], atol=1e-6)
