@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -62,10 +62,8 @@ class Publish:
         publish runs/labelled catalog --verify             # also compare the checksum of every shard
     """
 
-    builds: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders that ingest.build has written."""
-    dest: tyro.conf.Positional[Path]
-    """Folder of the catalog."""
+    folders: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="BUILD [BUILD ...] CATALOG")]]
+    """Folders that ingest.build has written, and last the folder of the catalog."""
     workers: int = 0
     """Threads that read patches and draw previews; 0 is one a core."""
     verify: bool = False
@@ -225,11 +223,14 @@ def _join_objects(folder: Path, parts: Mapping[int, PublishedShard]) -> int | No
 def run(options: Publish) -> None:
     """Publish, with a progress bar."""
     rules = SplitRules(options.split_block_deg, options.split_buffer_m, held_out=options.held_out)
+    if not options.folders:
+        raise CorpusError("no folder was given; name the builds to publish and last the folder of the catalog")
+    *builds, dest = options.folders
     publish(
-        options.builds, options.dest, workers=options.workers, show_progress=True, split_rules=rules,
+        builds, dest, workers=options.workers, show_progress=True, split_rules=rules,
         verify=options.verify,
     )  # fmt: skip
-    Console(stderr=True).print(f"published {options.dest / 'catalog.json'}", soft_wrap=True)
+    Console(stderr=True).print(f"published {dest / 'catalog.json'}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -80,3 +80,11 @@ def test_a_plan_that_is_not_there(tmp_path):
     outcome = program("ingest.build", tmp_path / "none.parquet", "--out", tmp_path / "corpus")
     assert_one_line(outcome, "there is no plan", "deepsentinel sample")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flags", [[], ["--verify"], ["--split-block-deg", "0.25"]])
+def test_options_may_follow_the_folders_of_publishing(tmp_path, flags):
+    words = [sys.executable, "-m", "catalog.publish", tmp_path / "no-build", tmp_path / "catalog", *flags]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert f"{tmp_path / 'no-build'} holds no corpus.json" in ended.stderr
