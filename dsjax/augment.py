@@ -34,7 +34,8 @@ def random_square(
 ) -> Batch[Array]:
     """A square of each window whose corner lies within `shift_px` of the window's, on the 20 m grid."""
     draws = jax.random.uniform(key, (window.s1.shape[0], 2))
-    corners_20m = jnp.floor(draws * (jnp.floor(shift_px / 2) + 1)).astype(jnp.int32)
+    steps_20m = jnp.floor(shift_px / 2 + 1e-3)  # a ramp that reaches a whole step must not miss it by rounding
+    corners_20m = jnp.floor(draws * (steps_20m + 1)).astype(jnp.int32)
     return Batch(
         _squares(window.s2_10m, 2 * corners_20m, side_px),
         _squares(window.s2_20m, corners_20m, side_px // 2),

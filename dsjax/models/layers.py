@@ -28,24 +28,26 @@ class PointConv(nnx.Conv):
 class BatchNorm(nnx.BatchNorm):
     """Batch normalisation (Ioffe and Szegedy 2015) over all axes but the last, computed in float32.
 
-    The batch comes in as one scale and one offset a channel, so that its derivative needs two sums over the batch,
-    of what is given back and of it times the input, instead of the four that XLA finds in the textbook's order.
+    The batch comes in as one scale and one offset a channel, so that its derivative needs two sums over the batch
+    instead of the four that XLA finds in the textbook's order. Moments are taken about the mean: channels that hardly
+    vary keep their precision, in values and in derivatives.
     """
 
     def __call__(self, x: Float[Array, "... c"], *, use_running_average: bool) -> Float[Array, "... c"]:  # type: ignore[override]
         """Normalise by the running statistics, or by the batch's, which then move the running ones."""
         values = x.astype(jnp.float32)
-        mean, var = self.mean[...], self.var[...]
+        mean, var, rest = self.mean[...], self.var[...], jnp.zeros_like(self.mean[...])
         if not use_running_average:
             axes = tuple(range(x.ndim - 1))
-            mean = values.mean(axes)
-            var = jnp.maximum((values * values).mean(axes) - mean * mean, 0.0)
+            mean = jax.lax.stop_gradient(values.mean(axes))
+            rest = (values - mean).mean(axes)  # zero but for its derivative, which is the mean's
+            var = jnp.square(values - mean).mean(axes) - rest * rest
             self.mean[...] = _MOMENTUM * self.mean[...] + (1 - _MOMENTUM) * mean
             self.var[...] = _MOMENTUM * self.var[...] + (1 - _MOMENTUM) * var
         assert self.scale is not None
         assert self.bias is not None
         scale = jax.lax.rsqrt(var + self.epsilon) * self.scale[...]
-        return (values * scale + (self.bias[...] - mean * scale)).astype(self.dtype)
+        return ((values - mean) * scale + (self.bias[...] - rest * scale)).astype(self.dtype)
 
 
 def max_pool(x: Float[Array, "batch y x c"]) -> Float[Array, "batch y/2 x/2 c"]:
