@@ -1,7 +1,7 @@
 """Layers of convolutional encoders, written so that XLA computes their derivatives fast on processors too.
 
-On a processor the derivatives of Flax's own pooling and batch normalisation take longer than convolutions do
-(`benchmarks.step_speed` compares whole encoders with PyTorch's). On GPUs and TPUs both ways compile to about the same.
+On a processor the derivative of Flax's own pooling takes longer than many convolutions, and that of its 1 x 1
+convolutions longer than a product of matrices (`benchmarks.step_speed` compares whole encoders with PyTorch's).
 """
 
 import functools
@@ -25,31 +25,6 @@ class PointConv(nnx.Conv):
         return jnp.einsum("nyxc,cd->nyxd", x, kernel)
 
 
-class BatchNorm(nnx.BatchNorm):
-    """Batch normalisation (Ioffe and Szegedy 2015) over all axes but the last, computed in float32.
-
-    The batch comes in as one scale and one offset a channel, so that its derivative needs two sums over the batch
-    instead of the four that XLA finds in the textbook's order. Moments are taken about the mean: channels that hardly
-    vary keep their precision, in values and in derivatives.
-    """
-
-    def __call__(self, x: Float[Array, "... c"], *, use_running_average: bool) -> Float[Array, "... c"]:  # type: ignore[override]
-        """Normalise by the running statistics, or by the batch's, which then move the running ones."""
-        values = x.astype(jnp.float32)
-        mean, var, rest = self.mean[...], self.var[...], jnp.zeros_like(self.mean[...])
-        if not use_running_average:
-            axes = tuple(range(x.ndim - 1))
-            mean = jax.lax.stop_gradient(values.mean(axes))
-            rest = (values - mean).mean(axes)  # zero but for its derivative, which is the mean's
-            var = jnp.square(values - mean).mean(axes) - rest * rest
-            self.mean[...] = _MOMENTUM * self.mean[...] + (1 - _MOMENTUM) * mean
-            self.var[...] = _MOMENTUM * self.var[...] + (1 - _MOMENTUM) * var
-        assert self.scale is not None
-        assert self.bias is not None
-        scale = jax.lax.rsqrt(var + self.epsilon) * self.scale[...]
-        return ((values - mean) * scale + (self.bias[...] - rest * scale)).astype(self.dtype)
-
-
 def max_pool(x: Float[Array, "batch y x c"]) -> Float[Array, "batch y/2 x/2 c"]:
     """The maximum of the 3 x 3 pixels around every second one, padded as Flax's `padding="SAME"` does."""
     height, width = (-(-side // 2) for side in x.shape[1:3])
@@ -67,6 +42,6 @@ def conv(inputs: int, outputs: int, size: int, stride: int = 1, *, dtype: jnp.dt
     return kind(inputs, outputs, (size, size), strides=stride, use_bias=False, kernel_init=init, dtype=dtype, rngs=rngs)
 
 
-def norm(features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> BatchNorm:
+def norm(features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.BatchNorm:
     """Batch normalisation; statistics are those of the global batch."""
-    return BatchNorm(features, dtype=dtype, rngs=rngs)
+    return nnx.BatchNorm(features, momentum=_MOMENTUM, dtype=dtype, rngs=rngs)
