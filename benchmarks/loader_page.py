@@ -10,7 +10,8 @@ TITLES = {
     "tensorstore": "tensorstore, all futures of a batch at once",
     "zarrs": "zarr-python with the zarrs pipeline, `array[i]`",
     "zarr-python": "zarr-python, `array[i]`",
-    "icechunk-reader": "icechunk (no shards), `array[i]`",
+    "icechunk-reader": "icechunk, a file a chunk, `array[i]`",
+    "icechunk-shards-reader": "icechunk, shards as here, `array[i]`",
     "host": "**this project**, `training_batches`: integers, prepared on the device",
     "host-shards": "the same, shard by shard",
     "floats": "**this project**, `CubeReader`: float32 on the host",
@@ -22,7 +23,16 @@ TITLES = {
     "geotiff": "GeoTIFF, 12 and 2 bands, deflate",
     "torchgeo": "TorchGeo's SSL4EO-S12 class, a GeoTIFF a band",
 }
-_READERS = ("decode-bound", "reader", "reader-one-thread", "tensorstore", "zarrs", "zarr-python", "icechunk-reader")
+_READERS = (
+    "decode-bound",
+    "reader",
+    "reader-one-thread",
+    "tensorstore",
+    "zarrs",
+    "zarr-python",
+    "icechunk-reader",
+    "icechunk-shards-reader",
+)
 _LOADERS = (
     "host",
     "host-shards",
@@ -100,7 +110,22 @@ def _goals(record: Mapping[str, Any]) -> str:
     rows.append(
         _goal("reader", "resident MB, at most", record["goals"]["rss_mb"], memory, memory <= record["goals"]["rss_mb"])
     )
-    return "\n".join(rows) + "\n"
+    return "\n".join([*rows, *_remote_goals(record["remote"], record["goals"]["remote"])]) + "\n"
+
+
+def _remote_goals(remote: Mapping[str, Any], goals: Mapping[str, float]) -> list[str]:
+    random, blocks = remote["random patches"], remote["blocks of 64"]
+    own = random["this project"]
+    asked, most = own["requests_per_patch"], goals["requests a random patch"]
+    rows = [_goal("HTTP, random", "requests a patch, at most", most, asked, asked <= most)]
+    for found, goal, what in (
+        (random, goals["random, times zarr-python"], "HTTP, random"),
+        (blocks, goals["blocks, times zarr-python"], "HTTP, blocks of 64"),
+    ):
+        for name in [name for name in found if name != "this project"]:
+            times = found["this project"]["patches_per_s"] / found[name]["patches_per_s"]
+            rows.append(_goal(what, f"{name}, times its patches/s", goal, times, times >= goal))
+    return rows
 
 
 def _goal(own: str, against: str, goal: float, found: float, is_met: bool) -> str:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
+from crc32c import crc32c
 from numcodecs import blosc
 from numpy.typing import NDArray
 
@@ -33,7 +33,7 @@ _METADATA = ("shape", "data_type", "fill_value", "chunk_grid", "chunk_key_encodi
 _KEYS = {"name": "default", "configuration": {"separator": "/"}}
 _NEVER_EMPTY = ("s2_10m", "s2_20m", "s1")  # a shard whose every patch lacks a sensor is never built
 _CURE = "restore the shard from its publisher, or remove it and run the build again"
-_MAX_RANGE_BYTES = 16 << 20  # of one request: bounds what the connections hold together
+_MAX_RANGE_BYTES = 4 << 20  # of one request: a block then arrives on several connections, and is decoded meanwhile
 
 blosc.use_threads = False  # callers read in threads of their own; blosc's global pool would serialise them
 
@@ -131,7 +131,7 @@ class _ArrayReader:
         if offset == _EMPTY:
             out[...] = self.fill_value
             return
-        self._decode(row, self._read(int(offset), int(nbytes)), int(nbytes), out)
+        self._decode(row, self._borrow(int(offset), int(nbytes)), int(nbytes), out)
 
     def reads_of_ranges(self, rows: Sequence[int], outs: Sequence[NDArray[Any]]) -> list[Callable[[], None]]:
         """The same for many rows, where chunks that touch are read in one range."""
@@ -151,27 +151,26 @@ class _ArrayReader:
         return [*whole, *(functools.partial(self._read_range, part) for part in ranges)]
 
     def _read_range(self, part: _Range) -> None:
-        block = memoryview(self._read(part.start, part.stop - part.start))
+        block = memoryview(self._borrow(part.start, part.stop - part.start))
         for row, start, stop, out in part.chunks:
-            chunk = block[start - part.start : stop - part.start]
-            self._decode(row, np.frombuffer(chunk, np.uint8), stop - start, out)
+            self._decode(row, block[start - part.start : stop - part.start], stop - start, out)
 
-    def _read(self, start: int, nbytes: int) -> bytes:
+    def _borrow(self, start: int, nbytes: int) -> bytes | memoryview:
         try:
-            return self._store.read(self._file, start, nbytes)
+            return self._store.borrow(self._file, start, nbytes)
         except FileNotFoundError as error:
             raise ChecksumError(f"{self._file} is missing since it was opened; {_CURE}") from error
 
-    def _decode(self, row: int, chunk: bytes | NDArray[np.uint8], nbytes: int, out: NDArray[Any]) -> None:
+    def _decode(self, row: int, chunk: bytes | memoryview, nbytes: int, out: NDArray[Any]) -> None:
         _check(chunk, nbytes, f"row {row} of {self.where}", row)
         blosc.decompress(chunk, out)  # a blosc chunk states its length: the checksum after it is not looked at
 
 
-def _check(block: bytes | NDArray[np.uint8], nbytes: int, what: str, row: int | None = None) -> None:
+def _check(block: bytes | memoryview, nbytes: int, what: str, row: int | None = None) -> None:
     """Check bytes that end with their own CRC-32C."""
     if len(block) < nbytes:
         raise ChecksumError(f"{what} is damaged (the file is too short); {_CURE}", row)
-    if google_crc32c.value(block) != _RESIDUE:
+    if crc32c(block) != _RESIDUE:
         raise ChecksumError(f"{what} is damaged (CRC-32C does not match); {_CURE}", row)
 
 

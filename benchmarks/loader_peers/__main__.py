@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.loader_peers import formats, readers, torch_loaders, worker
 
-READERS = ("zarr-python", "zarrs", "tensorstore", "icechunk-reader")
+READERS = ("zarr-python", "zarrs", "tensorstore", "icechunk-reader", "icechunk-shards-reader")
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ Radar is stored as float32 linear power, as every provider of gamma0 delivers it
 where a format holds one array a patch.
 """
 
+import functools
 import io
 import tarfile
 import zipfile
@@ -92,8 +93,8 @@ def write_torchgeo(source: Source, out: Path) -> None:
             _write_tif(radar / f"{name}.tif", values[None])
 
 
-def write_icechunk(source: Source, out: Path) -> None:
-    """Icechunk: the arrays of this project, one patch a chunk with the same codec, without shards."""
+def write_icechunk(source: Source, out: Path, shard_rows: int = 0) -> None:
+    """Icechunk: the arrays of this project, one patch a chunk with the same codec; without shards where 0 rows."""
     import icechunk
     import zarr
     from zarr.codecs import BloscCodec
@@ -103,8 +104,10 @@ def write_icechunk(source: Source, out: Path) -> None:
     group = zarr.create_group(session.store)
     for name, values in (("s2_10m", source.s2_10m), ("s2_20m", source.s2_20m), ("s1", source.s1_db)):
         codec = BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle")
-        chunks = (1, *values.shape[1:])
-        array = group.create_array(name, shape=values.shape, chunks=chunks, dtype=values.dtype, compressors=[codec])
+        array = group.create_array(
+            name, shape=values.shape, chunks=(1, *values.shape[1:]), dtype=values.dtype, compressors=[codec],
+            shards=(shard_rows, *values.shape[1:]) if shard_rows else None,
+        )  # fmt: skip
         array[...] = np.asarray(values)
     session.commit("pixels")
 
@@ -117,6 +120,7 @@ WRITERS: dict[str, Callable[[Source, Path], None]] = {
     "geotiff": write_geotiff,
     "torchgeo": write_torchgeo,
     "icechunk": write_icechunk,
+    "icechunk-shards": functools.partial(write_icechunk, shard_rows=256),
 }
 
 

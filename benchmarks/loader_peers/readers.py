@@ -21,7 +21,7 @@ def epoch(name: str, root: Path, patches: int) -> Epoch:
     if name == "tensorstore":
         read_batch = _tensorstore(root)
     else:
-        read = {"zarr-python": _zarr_python, "zarrs": _zarrs, "icechunk-reader": _icechunk}[name](root)
+        read = {"zarr-python": _zarr_python, "zarrs": _zarrs}.get(name, _icechunk)(root)
 
         def read_batch(rows: np.ndarray) -> int:
             batch = [np.empty((len(rows), *shape), dtype) for shape, dtype in _SHAPES.values()]
