@@ -7,8 +7,8 @@ pipeline is a process that stays up; in each round each loads every patch once, 
 all meet the same machine. Batches of 64 whole patches of 256 px, two threads or worker processes, page cache warm.
 
 SITES holds GeoTIFFs as `benchmarks.loader_peers.pixels` describes; without it, made-up pixels whose entropy is
-higher than that of the Earth. VENV is made from benchmarks/loader_peers/requirements.txt; peers that do not run are
-listed as such in the result.
+higher than that of the Earth. VENV is made from benchmarks/loader_peers/requirements.txt and, with `--no-deps`, from
+requirements-no-deps.txt beside it; peers that do not run are listed as such in the result.
 """
 
 import dataclasses
