@@ -1,19 +1,23 @@
 """The last step of publishing a collection's items: their splits, known only when all are, and the index of them."""
 
 import itertools
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+from rich.progress import Progress
+
 from catalog.documents import read_document
-from catalog.index import write_index, z_order
+from catalog.index import BATCH_ROWS, write_batches, z_order
+from catalog.item_table import to_batch
 from catalog.items import rebase, shard_folder, with_split
 from catalog.shard_items import PublishedShard, item_path, write_item
 
-_AT_ONCE = 512  # items in memory
-_A_TASK = 32  # enough that handing them to a thread costs nothing beside reading and writing them
+_AHEAD = 8  # batches that are being made while the index takes the one before
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ def settle_items(
     before: Mapping[str, Any] | None,
     collection: Mapping[str, Any],
     pool: Executor,
+    progress: Progress,
 ) -> None:
     """State splits in the items of a collection where they are not stated yet, and write the index of all items.
 
@@ -49,18 +54,21 @@ def settle_items(
         _Task(item_path(folder, shard, row.patch_id), {} if stated is None else stated[i], fresh[shard])
         for i, (shard, row) in ((i, rows[i]) for i in order.tolist())
     )
-    write_index(folder / "items.parquet", _settled(tasks, pool), collection)
+    shown = progress.add_task(f"publish {folder.name}, items", total=len(rows))
+    write_batches(folder / "items.parquet", _counted(_settled(tasks, pool), progress, shown), collection)
 
 
-def _settled(tasks: Iterable[_Task], pool: Executor) -> Iterator[dict[str, Any]]:
-    """Items in this order, hrefs relative to the collection."""
-    rest = iter(tasks)
-    while group := list(itertools.islice(rest, _AT_ONCE)):
-        pieces = [group[i : i + _A_TASK] for i in range(0, len(group), _A_TASK)]
-        yield from itertools.chain.from_iterable(pool.map(_settle, pieces))
+def _settled(tasks: Iterator[_Task], pool: Executor) -> Iterator[pa.RecordBatch]:
+    """Rows of the index in this order."""
+    pieces = iter(lambda: list(itertools.islice(tasks, BATCH_ROWS)), [])
+    running = deque(pool.submit(_settle, piece) for piece in itertools.islice(pieces, _AHEAD))
+    while running:
+        yield running.popleft().result()
+        running.extend(pool.submit(_settle, piece) for piece in itertools.islice(pieces, 1))
 
 
-def _settle(tasks: Sequence[_Task]) -> list[dict[str, Any]]:
+def _settle(tasks: Sequence[_Task]) -> pa.RecordBatch:
+    """State the splits of some items; their rows of the index, hrefs relative to the collection."""
     found = []
     for task in tasks:
         cure = f"remove {task.path.parent / 'shard.json'} and publish again"
@@ -69,4 +77,10 @@ def _settle(tasks: Sequence[_Task]) -> list[dict[str, Any]]:
         if made != item:
             write_item(task.path, made, fresh=task.fresh)
         found.append(rebase(made, task.path.parent.name))
-    return found
+    return to_batch(found)
+
+
+def _counted(batches: Iterable[pa.RecordBatch], progress: Progress, shown: Any) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield batch
+        progress.advance(shown, batch.num_rows)

@@ -73,6 +73,21 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class MadeItem:
+    """What is kept of one item that was written; the item itself would take 60 kB."""
+
+    row: Row
+    title: str
+    summary: Summary
+    statistics: BandStatistics
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any], grid: PatchGrid, statistics: BandStatistics) -> "MadeItem":
+        """From a patch's item."""
+        return cls(Row.of(item, grid), item["properties"]["title"], Summary.of(item), statistics)
+
+
+@dataclass(frozen=True, slots=True)
 class PublishedShard:
     """What publishing one shard found out, kept beside its items so that it is done once."""
 
@@ -162,11 +177,8 @@ def publish_shard(
     fresh = make_room(folder, shard)
     known = {} if objects is None else {"objects": describe_file(objects.read_bytes())}
     publish_patch = functools.partial(_publish_patch, patches, folder, shard, record, known, fresh)
-    items, statistics, rows = zip(*pool.map(publish_patch, range(len(patches))), strict=True)
-    summary = Summary.merge(map(Summary.of, items))
-    found = PublishedShard(record, ref, patches.arrays, objects is not None, summary, merge_all(statistics), rows)
-    settle_shard(folder, shard, found, items, [one.bands for one in statistics])
-    return found
+    made = pool.map(publish_patch, range(len(patches)))
+    return settle_shard(folder, shard, record, ref, patches.arrays, made, objects=objects is not None)
 
 
 def make_room(folder: Path, shard: int) -> bool:
@@ -185,21 +197,25 @@ def make_room(folder: Path, shard: int) -> bool:
 def settle_shard(
     folder: Path,
     shard: int,
-    found: PublishedShard,
-    items: Sequence[Mapping[str, Any]],
-    moments: Sequence[Mapping[str, Moments]],
-) -> None:
+    record: CorpusRecord,
+    ref: ShardRef,
+    arrays: tuple[str, ...],
+    made: Iterable[MadeItem],
+    *,
+    objects: bool,
+) -> PublishedShard:
     """Write the sub-catalog of items that are written, and then the mark that all of the shard is there.
 
     Args:
-        items: in the order of rows.
-        moments: of the bands of each.
+        made: its items, in the order of rows.
     """
-    place = folder / shard_folder(shard)
-    titles = {item["id"]: item["properties"]["title"] for item in items}
-    subcatalog = build_subcatalog(shard, found.ref, found.record, titles)
+    made, place = list(made), folder / shard_folder(shard)
+    summary, statistics = Summary.merge(one.summary for one in made), merge_all(one.statistics for one in made)
+    found = PublishedShard(record, ref, arrays, objects, summary, statistics, tuple(one.row for one in made))
+    subcatalog = build_subcatalog(shard, ref, record, {one.row.patch_id: one.title for one in made})
     replace_file(place / "catalog.json", json.dumps(subcatalog, indent=2) + "\n")
-    replace_file(place / _MARK, found.to_json(moments))
+    replace_file(place / _MARK, found.to_json(one.statistics.bands for one in made))
+    return found
 
 
 def read_moments(folder: Path, shard: int) -> list[Mapping[str, Moments]]:
@@ -265,7 +281,7 @@ def _publish_patch(
     known: Mapping[str, Mapping[str, Any]],
     fresh: bool,
     row: int,
-) -> tuple[dict[str, Any], BandStatistics, Row]:
+) -> MadeItem:
     patch = patches[row]
     statistics = BandStatistics.of(patch)
     pictures = preview.draw(patch)
@@ -274,4 +290,4 @@ def _publish_patch(
     for name, content in pictures.items():
         replace_file(folder / picture_href(patch.patch_id, shard, name), content, unread=fresh)
     write_item(item_path(folder, shard, patch.patch_id), item, fresh=fresh)
-    return item, statistics, Row.of(item, patch.provenance.grid)
+    return MadeItem.of(item, patch.provenance.grid, statistics)
