@@ -37,7 +37,7 @@ from catalog.patch import Provenance
 from catalog.program import main
 from catalog.publish import finish_collection, publish_root
 from catalog.shard import ShardRef
-from catalog.shard_items import MadeItem, PublishedShard, item_path, make_room, settle_shard, write_item
+from catalog.shard_items import MadeItem, PublishedShard, make_room, settle_shard
 from catalog.splits import SplitRules
 from catalog.stats import BandStatistics, Moments
 
@@ -121,13 +121,13 @@ def _publish_shard(
     def publish_item(row: int) -> MadeItem:
         provenance, statistics = made[row]
         item = build_item(provenance, record, shard, row, statistics, files)
-        write_item(item_path(folder, shard, item["id"]), item, fresh=fresh)
         return MadeItem.of(item, provenance.grid, statistics)
 
     digest = hashlib.sha256(str(shard).encode()).hexdigest()
     arrays = tuple(spec.name for spec in schema.ARRAYS if labelled or not spec.is_label)
     ref = ShardRef(f"shards/{shard:06d}.zarr", len(made), 164_000_000, digest)
-    return settle_shard(folder, shard, record, ref, arrays, pool.map(publish_item, range(len(made))), objects=False)
+    items = pool.map(publish_item, range(len(made)))
+    return settle_shard(folder, shard, record, ref, arrays, items, objects=False, fresh=fresh)
 
 
 def _made_up(grid: PatchGrid, seed: int, *, labelled: bool) -> tuple[Provenance, BandStatistics]:

@@ -11,18 +11,24 @@ import orjson
 from catalog.errors import CorpusError
 
 
-def read_document(path: Path, cure: str, members: Iterable[str] = ()) -> dict[str, Any]:
+def read_document(
+    path: Path, cure: str, members: Iterable[str] = (), start: int = 0, nbytes: int = -1
+) -> dict[str, Any]:
     """Read a JSON object.
 
     Args:
         cure: what to do about a document that cannot be used; ends the error.
         members: names that it must have.
+        start: where in the file it begins.
+        nbytes: how long it is; to the end of the file where -1.
 
     Raises:
         CorpusError: the file is missing, is no JSON object, or lacks a member.
     """
     try:
-        document = orjson.loads(path.read_bytes())
+        with path.open("rb") as stream:
+            stream.seek(start)
+            document = orjson.loads(stream.read(nbytes))
     except (OSError, ValueError) as error:
         raise CorpusError(f"{path} cannot be read ({error}); {cure}") from error
     if not isinstance(document, dict):

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 from rich.progress import Progress
 
-from catalog.documents import read_document
+from catalog.documents import replace_file
 from catalog.index import BATCH_ROWS, write_batches, z_order
 from catalog.item_table import to_batch
 from catalog.items import rebase, shard_folder, with_split
-from catalog.shard_items import PublishedShard, item_path, write_item
+from catalog.shard_items import PublishedShard, item_path
+from catalog.unsettled import Stored, find_unsettled
 
 _AHEAD = 8  # batches that are being made while the index takes the one before
 
@@ -23,6 +25,8 @@ _AHEAD = 8  # batches that are being made while the index takes the one before
 @dataclass(frozen=True, slots=True)
 class _Task:
     path: Path
+    stored: Stored
+    """Where the item can be read now; elsewhere than at its path where it has no file yet."""
     stated: Mapping[str, Any]
     """What the item says about its split."""
     fresh: bool
@@ -38,10 +42,10 @@ def settle_items(
     pool: Executor,
     progress: Progress,
 ) -> None:
-    """State splits in the items of a collection where they are not stated yet, and write the index of all items.
+    """Write the items of a collection that are not written yet or state another split, and the index of all items.
 
     Args:
-        parts: every shard of the collection, its items written.
+        parts: every shard of the collection, its items written or kept.
         stated: of every item, in the order of shards and rows, what it says about its split; None for nothing.
         before: the collection that readers see now, if there is one.
         collection: the one that they will see.
@@ -50,12 +54,17 @@ def settle_items(
     fresh = {shard: f"./{shard_folder(shard)}/catalog.json" not in linked for shard in parts}
     rows = [(shard, row) for shard, part in parts.items() for row in part.rows]
     order = z_order([row.lon_deg for _, row in rows], [row.lat_deg for _, row in rows])
-    tasks = (
-        _Task(item_path(folder, shard, row.patch_id), {} if stated is None else stated[i], fresh[shard])
-        for i, (shard, row) in ((i, rows[i]) for i in order.tolist())
-    )
+    paths = [item_path(folder, shard, row.patch_id) for shard, row in rows]
+    stored = [where for shard, part in parts.items() for where in _stored(folder, shard, part)]
+    tasks = (_Task(paths[i], stored[i], {} if stated is None else stated[i], fresh[rows[i][0]]) for i in order.tolist())
     shown = progress.add_task(f"publish {folder.name}, items", total=len(rows))
     write_batches(folder / "items.parquet", _counted(_settled(tasks, pool), progress, shown), collection)
+
+
+def _stored(folder: Path, shard: int, part: PublishedShard) -> list[Stored]:
+    """Where the items of a shard can be read, in the order of rows."""
+    kept = find_unsettled(folder, shard)
+    return [Stored(item_path(folder, shard, row.patch_id)) for row in part.rows] if kept is None else kept
 
 
 def _settled(tasks: Iterator[_Task], pool: Executor) -> Iterator[pa.RecordBatch]:
@@ -68,14 +77,13 @@ def _settled(tasks: Iterator[_Task], pool: Executor) -> Iterator[pa.RecordBatch]
 
 
 def _settle(tasks: Sequence[_Task]) -> pa.RecordBatch:
-    """State the splits of some items; their rows of the index, hrefs relative to the collection."""
+    """Write some items with their splits; their rows of the index, hrefs relative to the collection."""
     found = []
     for task in tasks:
-        cure = f"remove {task.path.parent / 'shard.json'} and publish again"
-        item = read_document(task.path, cure, ("properties", "links", "assets"))
+        item = task.stored.read()
         made = with_split(item, task.stated)
-        if made != item:
-            write_item(task.path, made, fresh=task.fresh)
+        if made != item or task.stored.path != task.path:
+            replace_file(task.path, orjson.dumps(made), unread=task.fresh)
         found.append(rebase(made, task.path.parent.name))
     return to_batch(found)
 
