@@ -37,7 +37,7 @@ from catalog.patch import Provenance
 from catalog.program import main
 from catalog.publish import finish_collection, publish_root
 from catalog.shard import ShardRef
-from catalog.shard_items import MadeItem, PublishedShard, make_room, settle_shard
+from catalog.shard_items import MadeItem, PublishedShard, in_tasks, make_room, settle_shard
 from catalog.splits import SplitRules
 from catalog.stats import BandStatistics, Moments
 
@@ -126,7 +126,7 @@ def _publish_shard(
     digest = hashlib.sha256(str(shard).encode()).hexdigest()
     arrays = tuple(spec.name for spec in schema.ARRAYS if labelled or not spec.is_label)
     ref = ShardRef(f"shards/{shard:06d}.zarr", len(made), 164_000_000, digest)
-    items = pool.map(publish_item, range(len(made)))
+    items = in_tasks(pool, publish_item, len(made))
     return settle_shard(folder, shard, record, ref, arrays, items, objects=False, fresh=fresh)
 
 

@@ -77,7 +77,7 @@ class PatchGrid:
 
     def corners_deg(self) -> NDArray[np.float64]:
         """(4, 2): longitude and latitude of the south-west corner and on, counter-clockwise; as `footprint` says."""
-        return np.stack(_corners_deg(self.epsg, self.bounds_m), axis=1)
+        return np.array(_corners_deg(self.epsg, self.bounds_m)).T
 
     def footprint(self) -> shapely.Polygon:
         """Outline in longitude and latitude (degrees), counter-clockwise.
@@ -101,9 +101,8 @@ def bounds_deg(grids: Sequence[PatchGrid]) -> NDArray[np.float64]:
 
 def _corners_deg(epsg: int, edges_m: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Longitudes and latitudes of the corners from the south-west one counter-clockwise, the corner first."""
-    west, south, east, north = np.asarray(edges_m, np.float64)
-    x, y = np.stack([west, east, east, west]), np.stack([south, south, north, north])
-    lon, lat = transformer(epsg, 4326).transform(x, y)
+    edges = np.asarray(edges_m, np.float64)  # west, south, east, north
+    lon, lat = transformer(epsg, 4326).transform(edges[[0, 2, 2, 0]], edges[[1, 1, 3, 3]])
     central = (epsg % 100) * 6 - 183
     return central + (lon - central + 180) % 360 - 180, lat
 

@@ -41,13 +41,14 @@ def write_batches(path: Path, batches: Iterable[pa.RecordBatch], collection: Map
         batches: at least one, as `catalog.item_table.to_batch` makes them.
         collection: kept in the file's metadata.
     """
-    groups = _row_groups(batches)
-    first = next(groups)
+    rest = iter(batches)
+    first = next(rest)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with pq.ParquetWriter(aside, first.schema.with_metadata(_metadata(collection)), compression="zstd") as writer:
-            for group in itertools.chain([first], groups):
+            for group in _row_groups(itertools.chain([first], rest)):
                 writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+                del group  # 20 MB, while the next one is made
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
@@ -145,10 +146,10 @@ def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
         waiting.append(batch)
         rows += batch.num_rows
         while rows >= ROW_GROUP_ROWS:
-            table = pa.Table.from_batches(waiting)
-            yield table.slice(0, ROW_GROUP_ROWS).combine_chunks()
-            waiting = table.slice(ROW_GROUP_ROWS).to_batches()
-            rows -= ROW_GROUP_ROWS
+            table, rows = pa.Table.from_batches(waiting), rows - ROW_GROUP_ROWS
+            waiting, group = table.slice(ROW_GROUP_ROWS).to_batches(), table.slice(0, ROW_GROUP_ROWS)
+            del table  # nothing but the next rows is kept while the group is written
+            yield group.combine_chunks()
     if rows:
         yield pa.Table.from_batches(waiting).combine_chunks()
 

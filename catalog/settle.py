@@ -52,19 +52,20 @@ def settle_items(
     """
     linked = {link["href"] for link in (before or {"links": []})["links"]}
     fresh = {shard: f"./{shard_folder(shard)}/catalog.json" not in linked for shard in parts}
-    rows = [(shard, row) for shard, part in parts.items() for row in part.rows]
-    order = z_order([row.lon_deg for _, row in rows], [row.lat_deg for _, row in rows])
-    paths = [item_path(folder, shard, row.patch_id) for shard, row in rows]
-    stored = [where for shard, part in parts.items() for where in _stored(folder, shard, part)]
-    tasks = (_Task(paths[i], stored[i], {} if stated is None else stated[i], fresh[rows[i][0]]) for i in order.tolist())
+    kept = {shard: find_unsettled(folder, shard) for shard in parts}
+    rows = [(shard, i, row) for shard, part in parts.items() for i, row in enumerate(part.rows)]
+    order = z_order([row.lon_deg for *_, row in rows], [row.lat_deg for *_, row in rows])
+
+    def task(number: int) -> _Task:
+        shard, i, row = rows[number]
+        path, found = item_path(folder, shard, row.patch_id), kept[shard]
+        stored = Stored(path) if found is None else found[i]
+        return _Task(path, stored, {} if stated is None else stated[number], fresh[shard])
+
     shown = progress.add_task(f"publish {folder.name}, items", total=len(rows))
-    write_batches(folder / "items.parquet", _counted(_settled(tasks, pool), progress, shown), collection)
-
-
-def _stored(folder: Path, shard: int, part: PublishedShard) -> list[Stored]:
-    """Where the items of a shard can be read, in the order of rows."""
-    kept = find_unsettled(folder, shard)
-    return [Stored(item_path(folder, shard, row.patch_id)) for row in part.rows] if kept is None else kept
+    write_batches(
+        folder / "items.parquet", _counted(_settled(map(task, order.tolist()), pool), progress, shown), collection
+    )
 
 
 def _settled(tasks: Iterator[_Task], pool: Executor) -> Iterator[pa.RecordBatch]:

@@ -5,8 +5,10 @@ published anew meets old files or new ones and no gap. `remove_strays` clears wh
 """
 
 import functools
+import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,6 +34,7 @@ from catalog.unsettled import unsettled_path, write_unsettled
 
 ITEMS_VERSION = 3  # raise it when items or pictures change, so that published shards are made again
 _MARK = "shard.json"
+_ROWS_A_TASK = 8  # 32 tasks a shard: enough for many cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class Row:
         cls, patch_id: str, epsg: int, west_m: int, north_m: int, lon_deg: float, lat_deg: float, classes: list[str]
     ) -> "Row":
         """From its fields in their order, as JSON keeps them."""
-        return cls(patch_id, epsg, west_m, north_m, lon_deg, lat_deg, tuple(classes))
+        return cls(patch_id, epsg, west_m, north_m, lon_deg, lat_deg, tuple(map(sys.intern, classes)))
 
     def place(self, side_px: int) -> split_items.Place:
         """All that decides the split."""
@@ -182,8 +185,14 @@ def publish_shard(
     fresh = make_room(folder, shard)
     known = {} if objects is None else {"objects": describe_file(objects.read_bytes())}
     publish_patch = functools.partial(_publish_patch, patches, folder, shard, record, known, fresh)
-    made = pool.map(publish_patch, range(len(patches)))
+    made = in_tasks(pool, publish_patch, len(patches))
     return settle_shard(folder, shard, record, ref, patches.arrays, made, objects=objects is not None, fresh=fresh)
+
+
+def in_tasks(pool: Executor, make: Callable[[int], MadeItem], rows: int) -> Iterator[MadeItem]:
+    """What `make` gives for each row of a shard, in order; a few rows are one task, since each task costs a bit."""
+    pieces = (range(rows)[i : i + _ROWS_A_TASK] for i in range(0, rows, _ROWS_A_TASK))
+    return itertools.chain.from_iterable(pool.map(lambda piece: list(map(make, piece)), pieces))
 
 
 def make_room(folder: Path, shard: int) -> bool:

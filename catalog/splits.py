@@ -9,6 +9,7 @@ tests: all of a training patch lies in training blocks and that far from testing
 import dataclasses
 import functools
 import itertools
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -152,9 +153,9 @@ def test_shares(classes: Sequence[Collection[str]], splits: Sequence[Split]) -> 
 
 
 def classes_of(properties: Mapping[str, Any]) -> list[str]:
-    """The classes that an item's properties list, as `split_of` takes them."""
+    """The classes that an item's properties list, as `split_of` takes them; equal names are one object."""
     corine = properties.get("deepsentinel:corine_classes") or []
-    return [*map(str, corine), *(properties.get("deepsentinel:osm_classes") or [])]
+    return [sys.intern(name) for name in (*map(str, corine), *(properties.get("deepsentinel:osm_classes") or []))]
 
 
 @dataclass(frozen=True, slots=True)
