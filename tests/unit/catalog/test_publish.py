@@ -324,6 +324,7 @@ def test_two_builds_become_two_collections_of_one_catalog(build: Path, tmp_path:
     publish([other], tmp_path / "public")
     root = pystac.Catalog.from_file(tmp_path / "public" / "catalog.json")
     assert [child.id for child in root.get_children()] == ["deepsentinel-labelled", "deepsentinel-unlabelled"]
+    assert len(list(root.get_items(recursive=True))) == 7  # of both, also where no split is stated
 
 
 def test_the_subcatalog_keeps_the_checksum_of_its_shard(dest: Path):
