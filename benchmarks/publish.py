@@ -28,6 +28,7 @@ from rich.progress import Progress
 from catalog import preview, schema
 from catalog.bands import S1, S2
 from catalog.collections import CorpusRecord
+from catalog.documents import rarely_collected
 from catalog.fake import fake_patches, fake_provenance
 from catalog.grid import PatchGrid, cell_at
 from catalog.items import build_item
@@ -146,7 +147,8 @@ def _statistics(seed: int, *, labelled: bool) -> BandStatistics:
 def run_stage(options: Stage) -> None:
     """Publish, and print the record of it as JSON."""
     before = time.process_time()
-    seconds = synthetic_catalog(options.dest, options.items, labelled=options.labelled, seed=options.seed)
+    with rarely_collected():  # as catalog.publish does
+        seconds = synthetic_catalog(options.dest, options.items, labelled=options.labelled, seed=options.seed)
     cpu_s = time.process_time() - before
     folder = options.dest / ("labelled" if options.labelled else "unlabelled")
     files = [path.stat().st_size for path in folder.rglob("*.json")]

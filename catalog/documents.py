@@ -1,14 +1,18 @@
 """Documents of a corpus: read with errors that name the file and the cure, and replaced in one step."""
 
+import contextlib
+import gc
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from catalog.errors import CorpusError
+
+_OBJECTS = 200_000  # more than the items hold that are in work at one time, some 1,500 each
 
 
 def read_document(
@@ -36,6 +40,20 @@ def read_document(
     if missing := [name for name in members if name not in document]:
         raise CorpusError(f"{path} lacks {', '.join(missing)}; {cure}")
     return document
+
+
+@contextlib.contextmanager
+def rarely_collected() -> Iterator[None]:
+    """Let Python's garbage collector wait while many documents are made.
+
+    They hold no cycles, so there is nothing to find; by default it looks through each of them several times.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(_OBJECTS, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def replace_file(path: Path, content: str | bytes, *, unread: bool = False) -> None:

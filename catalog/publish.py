@@ -29,7 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from catalog import changes, class_table, preview, schema, split_items, split_statistics
 from catalog.collections import CorpusRecord, build_collection, build_root
 from catalog.density import density_map
-from catalog.documents import read_document, replace_file
+from catalog.documents import rarely_collected, read_document, replace_file
 from catalog.errors import CorpusError
 from catalog.items import objects_href
 from catalog.objects import NAME as OBJECTS
@@ -104,7 +104,7 @@ def publish(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     progress = Progress(*columns, console=Console(stderr=True), disable=not show_progress)
     _remove_leftovers(dest, [record.name for record in records.values()])
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool, progress:
+    with rarely_collected(), ThreadPoolExecutor(workers or os.cpu_count()) as pool, progress:
         for build, record in records.items():
             parts = _publish_shards(build, dest / record.name, record, pool, progress, verify=verify)
             finish_collection(dest / record.name, parts, split_rules or SplitRules(), pool, progress)

@@ -29,6 +29,7 @@ BUFFER, HELD_OUT = "buffer", "held_out_class"
 # Classes that generalisation is tested on: rare enough to spare, distinct enough to be worth finding.
 DEFAULT_HELD_OUT = ("131", "213", "223", "334", "335", "422", "solar_farm", "wind_turbine")
 _SALTS_AT_ONCE = 32  # a million patches are some 100,000 kinds of patches, 26 MB for 32 salts
+_KINDS_AT_ONCE = 64  # 32 x 64 x 78 classes: below the 262,144 products that OpenBLAS computes in one thread
 _METHOD = 1  # raise it when the same options would split differently
 
 
@@ -209,8 +210,17 @@ def _costs(groups: _Groups, counts: NDArray[np.float64], rules: SplitRules, salt
     kept = tests | ~groups.held_out
     for near in groups.near.T:
         kept &= blocks[:, near] == tests
-    remaining, tested = (which.astype(np.float64) @ counts for which in (kept, kept & tests))
+    remaining, tested = (_sums(which, counts) for which in (kept, kept & tests))
     return [_unfairness(*both, rules) for both in zip(remaining, tested, strict=True)]
+
+
+def _sums(which: NDArray[np.bool_], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`which @ counts` in pieces so small that the product takes one thread: many would wait for one another."""
+    total = np.zeros((len(which), counts.shape[1]))
+    for start in range(0, len(counts), _KINDS_AT_ONCE):
+        piece = slice(start, start + _KINDS_AT_ONCE)
+        total += which[:, piece].astype(np.float64) @ counts[piece]
+    return total
 
 
 def _unfairness(remaining: NDArray[np.float64], tested: NDArray[np.float64], rules: SplitRules) -> float:
