@@ -23,10 +23,12 @@ from typing import Annotated, Any
 
 import numpy as np
 import tyro
+from rich.progress import Progress
 
 from catalog import preview, schema
 from catalog.bands import S1, S2
 from catalog.collections import CorpusRecord
+from catalog.documents import rarely_collected
 from catalog.fake import fake_patches, fake_provenance
 from catalog.grid import PatchGrid, cell_at
 from catalog.items import build_item
@@ -36,10 +38,9 @@ from catalog.patch import Provenance
 from catalog.program import main
 from catalog.publish import finish_collection, publish_root
 from catalog.shard import ShardRef
-from catalog.shard_items import PublishedShard, Row, item_path, make_room, settle_shard, write_item
+from catalog.shard_items import MadeItem, PublishedShard, in_tasks, make_room, settle_shard
 from catalog.splits import SplitRules
-from catalog.stats import BandStatistics, Moments, merge_all
-from catalog.summary import Summary
+from catalog.stats import BandStatistics, Moments
 
 EUROPE, WORLD = (-9.0, 36.0, 30.0, 65.0), (-120.0, -50.0, 150.0, 70.0)
 _GOAL = {"seconds": 60, "peak_mb": 500}
@@ -88,7 +89,7 @@ def synthetic_catalog(dest: Path, count: int, *, labelled: bool = True, seed: in
         seconds["made up, not counted"] += between - started
         seconds["items"] += time.perf_counter() - between
     started = time.perf_counter()
-    finish_collection(folder, parts, SplitRules(), pool)
+    finish_collection(folder, parts, SplitRules(), pool, Progress(disable=True))
     publish_root(dest)
     return {**seconds, "splits, index and collection": time.perf_counter() - started}
 
@@ -118,20 +119,16 @@ def _publish_shard(
     names = ("thumbnail", "overview", "false_colour", *(("corine", "osm") if labelled else ()))
     files = dict.fromkeys(names, _FILE)
 
-    def publish_item(row: int) -> tuple[dict[str, Any], Row]:
+    def publish_item(row: int) -> MadeItem:
         provenance, statistics = made[row]
         item = build_item(provenance, record, shard, row, statistics, files)
-        write_item(item_path(folder, shard, item["id"]), item, fresh=fresh)
-        return item, Row.of(item, provenance.grid)
+        return MadeItem.of(item, provenance.grid, statistics)
 
-    items, rows = zip(*pool.map(publish_item, range(len(made))), strict=True)
     digest = hashlib.sha256(str(shard).encode()).hexdigest()
     arrays = tuple(spec.name for spec in schema.ARRAYS if labelled or not spec.is_label)
     ref = ShardRef(f"shards/{shard:06d}.zarr", len(made), 164_000_000, digest)
-    summary, statistics = Summary.merge(map(Summary.of, items)), merge_all(one for _, one in made)
-    part = PublishedShard(record, ref, arrays, False, summary, statistics, rows)
-    settle_shard(folder, shard, part, items, [one.bands for _, one in made])
-    return part
+    items = in_tasks(pool, publish_item, len(made))
+    return settle_shard(folder, shard, record, ref, arrays, items, objects=False, fresh=fresh)
 
 
 def _made_up(grid: PatchGrid, seed: int, *, labelled: bool) -> tuple[Provenance, BandStatistics]:
@@ -150,7 +147,8 @@ def _statistics(seed: int, *, labelled: bool) -> BandStatistics:
 def run_stage(options: Stage) -> None:
     """Publish, and print the record of it as JSON."""
     before = time.process_time()
-    seconds = synthetic_catalog(options.dest, options.items, labelled=options.labelled, seed=options.seed)
+    with rarely_collected():  # as catalog.publish does
+        seconds = synthetic_catalog(options.dest, options.items, labelled=options.labelled, seed=options.seed)
     cpu_s = time.process_time() - before
     folder = options.dest / ("labelled" if options.labelled else "unlabelled")
     files = [path.stat().st_size for path in folder.rglob("*.json")]

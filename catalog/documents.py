@@ -1,8 +1,10 @@
 """Documents of a corpus: read with errors that name the file and the cure, and replaced in one step."""
 
+import contextlib
+import gc
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +12,27 @@ import orjson
 
 from catalog.errors import CorpusError
 
+_OBJECTS = 200_000  # more than the items hold that are in work at one time, some 1,500 each
 
-def read_document(path: Path, cure: str, members: Iterable[str] = ()) -> dict[str, Any]:
+
+def read_document(
+    path: Path, cure: str, members: Iterable[str] = (), start: int = 0, nbytes: int = -1
+) -> dict[str, Any]:
     """Read a JSON object.
 
     Args:
         cure: what to do about a document that cannot be used; ends the error.
         members: names that it must have.
+        start: where in the file it begins.
+        nbytes: how long it is; to the end of the file where -1.
 
     Raises:
         CorpusError: the file is missing, is no JSON object, or lacks a member.
     """
     try:
-        document = orjson.loads(path.read_bytes())
+        with path.open("rb") as stream:
+            stream.seek(start)
+            document = orjson.loads(stream.read(nbytes))
     except (OSError, ValueError) as error:
         raise CorpusError(f"{path} cannot be read ({error}); {cure}") from error
     if not isinstance(document, dict):
@@ -30,6 +40,20 @@ def read_document(path: Path, cure: str, members: Iterable[str] = ()) -> dict[st
     if missing := [name for name in members if name not in document]:
         raise CorpusError(f"{path} lacks {', '.join(missing)}; {cure}")
     return document
+
+
+@contextlib.contextmanager
+def rarely_collected() -> Iterator[None]:
+    """Let Python's garbage collector wait while many documents are made.
+
+    They hold no cycles, so there is nothing to find; by default it looks through each of them several times.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(_OBJECTS, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def replace_file(path: Path, content: str | bytes, *, unread: bool = False) -> None:

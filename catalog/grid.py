@@ -2,11 +2,12 @@
 
 import functools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from catalog.errors import GridError
 from catalog.mgrs import Numbers, square_keys, tile_of, tile_of_key, tile_origin, transformer
@@ -74,6 +75,10 @@ class PatchGrid:
         steps = (np.arange(self.side_m // gsd_m) + 0.5) * gsd_m
         return self.west_m + steps, self.north_m - steps
 
+    def corners_deg(self) -> NDArray[np.float64]:
+        """(4, 2): longitude and latitude of the south-west corner and on, counter-clockwise; as `footprint` says."""
+        return np.array(_corners_deg(self.epsg, self.bounds_m)).T
+
     def footprint(self) -> shapely.Polygon:
         """Outline in longitude and latitude (degrees), counter-clockwise.
 
@@ -83,13 +88,28 @@ class PatchGrid:
         return _footprint(self)
 
 
+def bounds_deg(grids: Sequence[PatchGrid]) -> NDArray[np.float64]:
+    """West, south, east and north of many footprints, (grids, 4), to the bit those of each one's `footprint`."""
+    epsg = np.array([grid.epsg for grid in grids], np.int64)
+    edges_m = np.array([grid.bounds_m for grid in grids], np.float64).reshape(-1, 4)
+    found = np.empty((len(grids), 4))
+    for zone in np.unique(epsg).tolist():
+        lon, lat = _corners_deg(zone, edges_m[epsg == zone].T)
+        found[epsg == zone] = np.stack([lon.min(axis=0), lat.min(axis=0), lon.max(axis=0), lat.max(axis=0)], axis=1)
+    return found
+
+
+def _corners_deg(epsg: int, edges_m: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Longitudes and latitudes of the corners from the south-west one counter-clockwise, the corner first."""
+    edges = np.asarray(edges_m, np.float64)  # west, south, east, north
+    lon, lat = transformer(epsg, 4326).transform(edges[[0, 2, 2, 0]], edges[[1, 1, 3, 3]])
+    central = (epsg % 100) * 6 - 183
+    return central + (lon - central + 180) % 360 - 180, lat
+
+
 @functools.lru_cache(maxsize=1024)  # several functions ask for the same grid in turn
 def _footprint(grid: PatchGrid) -> shapely.Polygon:
-    west, south, east, north = grid.bounds_m
-    x, y = np.array([west, east, east, west]), np.array([south, south, north, north])
-    lon, lat = transformer(grid.epsg, 4326).transform(x, y)
-    central = (grid.epsg % 100) * 6 - 183
-    return shapely.Polygon(np.stack([central + (lon - central + 180) % 360 - 180, lat], axis=1))
+    return shapely.Polygon(grid.corners_deg())
 
 
 def grid_of_cell(name: str, side_px: int = SIDE_PX) -> PatchGrid:

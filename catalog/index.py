@@ -20,7 +20,7 @@ from catalog.errors import CorpusError
 from catalog.item_table import PROPERTIES, to_batch, to_items
 
 ROW_GROUP_ROWS = 4096  # a search by place or time then reads a few groups, not the file
-_BATCH_ROWS = 512  # an item of Python objects takes 60 kB, as Arrow 2 kB
+BATCH_ROWS = 64  # an item of Python objects takes 60 kB, as Arrow 2 kB; few of them stay in the processor's caches
 
 
 def write_index(path: Path, items: Iterable[Mapping[str, Any]], collection: Mapping[str, Any]) -> None:
@@ -30,13 +30,25 @@ def write_index(path: Path, items: Iterable[Mapping[str, Any]], collection: Mapp
         items: at least one; hrefs relative to the index's folder; best in the order that `z_order` gives.
         collection: kept in the file's metadata.
     """
-    groups = _row_groups(iter(items))
-    first = next(groups)
+    rest = iter(items)
+    write_batches(path, map(to_batch, iter(lambda: list(itertools.islice(rest, BATCH_ROWS)), [])), collection)
+
+
+def write_batches(path: Path, batches: Iterable[pa.RecordBatch], collection: Mapping[str, Any]) -> None:
+    """The same of items that are rows of Arrow already.
+
+    Args:
+        batches: at least one, as `catalog.item_table.to_batch` makes them.
+        collection: kept in the file's metadata.
+    """
+    rest = iter(batches)
+    first = next(rest)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with pq.ParquetWriter(aside, first.schema.with_metadata(_metadata(collection)), compression="zstd") as writer:
-            for group in itertools.chain([first], groups):
+            for group in _row_groups(itertools.chain([first], rest)):
                 writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+                del group  # 20 MB, while the next one is made
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
@@ -128,14 +140,18 @@ def stated_fingerprint(metadata: Mapping[bytes, bytes] | None) -> str | None:
     return found[0] if found else None
 
 
-def _row_groups(items: Iterator[Mapping[str, Any]]) -> Iterator[pa.Table]:
-    while batches := list(_batches(itertools.islice(items, ROW_GROUP_ROWS))):
-        yield pa.Table.from_batches(batches).combine_chunks()
-
-
-def _batches(items: Iterator[Mapping[str, Any]]) -> Iterator[pa.RecordBatch]:
-    while batch := list(itertools.islice(items, _BATCH_ROWS)):
-        yield to_batch(batch)
+def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    waiting, rows = [], 0
+    for batch in batches:
+        waiting.append(batch)
+        rows += batch.num_rows
+        while rows >= ROW_GROUP_ROWS:
+            table, rows = pa.Table.from_batches(waiting), rows - ROW_GROUP_ROWS
+            waiting, group = table.slice(ROW_GROUP_ROWS).to_batches(), table.slice(0, ROW_GROUP_ROWS)
+            del table  # nothing but the next rows is kept while the group is written
+            yield group.combine_chunks()
+    if rows:
+        yield pa.Table.from_batches(waiting).combine_chunks()
 
 
 def _metadata(collection: Mapping[str, Any]) -> dict[str, str]:

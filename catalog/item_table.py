@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import shapely
 
@@ -88,7 +89,7 @@ _TIMES = ("datetime", "start_datetime", "end_datetime")  # the columns that the 
 _TIME = pa.timestamp("us", tz="UTC")
 _CUBE = "cube:dimensions"
 _BOX = ("xmin", "ymin", "xmax", "ymax")
-_DATA = {**_TEXTS, "roles": _STRINGS, **_ZARR}
+_DATA = {**_TEXTS, "roles": _STRINGS, **_ZARR, "bands": _BANDS}
 _ASSETS = {"data": pa.struct(_DATA), **{name: pa.struct(_FILE) for name in (*PICTURES, "objects")}}
 _FLAT = {
     "type": pa.string(),
@@ -110,7 +111,7 @@ def to_batch(items: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
     columns["geometry"] = _geometries(items)
     edges = np.array([item["bbox"] for item in items], np.float64).T
     columns["bbox"] = pa.StructArray.from_arrays([pa.array(edge) for edge in edges], _BOX)
-    columns["assets"] = _assets(items)
+    columns["assets"] = pa.array([item["assets"] for item in items], pa.struct(_ASSETS))
     for name, kind in PROPERTIES.items():
         values = [item["properties"].get(name) for item in items]
         columns[name] = _times(values) if name in _TIMES else pa.array(values, kind)
@@ -138,29 +139,12 @@ def to_items(rows: pa.Table | pa.RecordBatch) -> Iterator[dict[str, Any]]:
 
 
 def _geometries(items: Sequence[Mapping[str, Any]]) -> pa.Array:
-    shapes = shapely.from_geojson([json.dumps(item["geometry"]) for item in items])
+    shapes = shapely.from_geojson([orjson.dumps(item["geometry"]) for item in items])
     return pa.array(shapely.to_wkb(shapes, byte_order=1), pa.binary())  # little endian on every machine
 
 
 def _times(values: Sequence[str]) -> pa.Array:
     return pa.array(np.array([value.removesuffix("Z") for value in values], "datetime64[us]")).cast(_TIME)
-
-
-def _assets(items: Sequence[Mapping[str, Any]]) -> pa.StructArray:
-    """All assets; the bands of the data, alike in most rows, are converted once for each kind of row."""
-    whole = pa.array([item["assets"] for item in items], pa.struct(_ASSETS))
-    kinds: dict[str, int] = {}
-    bands = [item["assets"]["data"]["bands"] for item in items]
-    which = [kinds.setdefault(json.dumps(value), len(kinds)) for value in bands]
-    distinct = pa.array([json.loads(kind) for kind in kinds], _BANDS)
-    data = whole.field("data")
-    names = [*_DATA, "bands"]
-    described = pa.StructArray.from_arrays(
-        [*(data.field(name) for name in _DATA), distinct.take(pa.array(which, pa.int32()))], names
-    )
-    others = [name for name in _ASSETS if name != "data"]
-    parts = [described, *(whole.field(name) for name in others)]
-    return pa.StructArray.from_arrays(parts, ["data", *others])
 
 
 def _without_nulls(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """One STAC item a patch: where it lies, when it was seen, what was measured on it, and how to open its pixels."""
 
 import datetime as dt
+import functools
 from collections.abc import Mapping
 from posixpath import join, normpath
 from typing import Any
@@ -76,10 +77,13 @@ def geometry_of(grid: PatchGrid) -> tuple[dict[str, Any], list[float]]:
     A patch across the antimeridian becomes a MultiPolygon cut there, and its bbox has west > east (RFC 7946,
     sections 3.1.9 and 5.2).
     """
-    outline = grid.footprint()
-    west, south, east, north = outline.bounds
+    corners = grid.corners_deg()
+    (west, south), (east, north) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
     if west >= -180 and east <= 180:
-        return _polygon(outline), [round(value, _DEGREE_DIGITS) for value in outline.bounds]
+        ring = corners.round(_DEGREE_DIGITS).tolist()
+        bbox = [round(value, _DEGREE_DIGITS) for value in (west, south, east, north)]
+        return {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}, bbox
+    outline = grid.footprint()
     parts = [
         shapely.affinity.translate(outline & shapely.box(west, -90, west + 360, 90), xoff=-180 - west)
         for west in (-540.0, -180.0, 180.0)
@@ -131,8 +135,14 @@ def _polygon(part: shapely.Polygon) -> dict[str, Any]:
 def _rebase(href: str, folder: str) -> str:
     if "://" in href:
         return href
-    moved = normpath(join(folder, href))
-    return moved if moved.startswith("..") else f"./{moved}"
+    above, _, name = href.rpartition("/")
+    return f"{_moved(above, folder)}/{name}"
+
+
+@functools.lru_cache(maxsize=4096)  # files of many items lie in one folder
+def _moved(above: str, folder: str) -> str:
+    moved = normpath(join(folder, above))
+    return moved if moved == "." or moved.startswith("..") else f"./{moved}"
 
 
 def _extensions(

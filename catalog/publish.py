@@ -29,7 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from catalog import changes, class_table, preview, schema, split_items, split_statistics
 from catalog.collections import CorpusRecord, build_collection, build_root
 from catalog.density import density_map
-from catalog.documents import read_document, replace_file
+from catalog.documents import rarely_collected, read_document, replace_file
 from catalog.errors import CorpusError
 from catalog.items import objects_href
 from catalog.objects import NAME as OBJECTS
@@ -104,14 +104,16 @@ def publish(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     progress = Progress(*columns, console=Console(stderr=True), disable=not show_progress)
     _remove_leftovers(dest, [record.name for record in records.values()])
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool, progress:
+    with rarely_collected(), ThreadPoolExecutor(workers or os.cpu_count()) as pool, progress:
         for build, record in records.items():
             parts = _publish_shards(build, dest / record.name, record, pool, progress, verify=verify)
-            finish_collection(dest / record.name, parts, split_rules or SplitRules(), pool)
+            finish_collection(dest / record.name, parts, split_rules or SplitRules(), pool, progress)
     publish_root(dest)
 
 
-def finish_collection(folder: Path, parts: Mapping[int, PublishedShard], rules: SplitRules, pool: Executor) -> None:
+def finish_collection(
+    folder: Path, parts: Mapping[int, PublishedShard], rules: SplitRules, pool: Executor, progress: Progress
+) -> None:
     """Replace what readers start from, collection.json last, once every shard's own files are there.
 
     Args:
@@ -139,7 +141,7 @@ def finish_collection(folder: Path, parts: Mapping[int, PublishedShard], rules: 
     if labelled:
         replace_file(folder / class_table.NAME, class_table.class_table(statistics))
     replace_file(folder / "thumbnail.png", _map_of(parts, collection))
-    settle_items(folder, parts, stated, before, collection, pool)
+    settle_items(folder, parts, stated, before, collection, pool, progress)
     replace_file(path, json.dumps(collection, indent=2) + "\n")
     for shard, part in parts.items():
         remove_strays(folder, shard, part.rows)
@@ -210,7 +212,9 @@ def _split(
     found = split_items.assign(places, rules, (before or {}).get(split_items.VERSION))
     if found is None:
         return None, None
-    return split_items.summary_of(places, *found), [split_items.properties_of(split, found[0]) for split in found[1]]
+    rules, splits = found
+    stated = {split: split_items.properties_of(split, rules) for split in set(splits)}
+    return split_items.summary_of(places, rules, splits), [stated[split] for split in splits]
 
 
 def _join_objects(folder: Path, parts: Mapping[int, PublishedShard]) -> int | None:

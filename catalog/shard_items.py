@@ -5,8 +5,10 @@ published anew meets old files or new ones and no gap. `remove_strays` clears wh
 """
 
 import functools
+import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from catalog import preview, split_items
+from catalog import preview, split_items, unsettled
 from catalog.assets import EXTENSIONS, STAC_VERSION, ZARR_TYPE, checksum, describe_file
 from catalog.collections import CorpusRecord, link
 from catalog.documents import read_document, replace_file
@@ -28,9 +30,11 @@ from catalog.splits import classes_of
 from catalog.stats import BandStatistics, Moments, merge_all
 from catalog.summary import Summary
 from catalog.transfer import nbytes_of, newest_ns
+from catalog.unsettled import unsettled_path, write_unsettled
 
 ITEMS_VERSION = 3  # raise it when items or pictures change, so that published shards are made again
 _MARK = "shard.json"
+_ROWS_A_TASK = 8  # 32 tasks a shard: enough for many cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +69,28 @@ class Row:
         cls, patch_id: str, epsg: int, west_m: int, north_m: int, lon_deg: float, lat_deg: float, classes: list[str]
     ) -> "Row":
         """From its fields in their order, as JSON keeps them."""
-        return cls(patch_id, epsg, west_m, north_m, lon_deg, lat_deg, tuple(classes))
+        return cls(patch_id, epsg, west_m, north_m, lon_deg, lat_deg, tuple(map(sys.intern, classes)))
 
     def place(self, side_px: int) -> split_items.Place:
         """All that decides the split."""
         return split_items.Place(PatchGrid(self.epsg, self.west_m, self.north_m, side_px), self.classes)
+
+
+@dataclass(frozen=True, slots=True)
+class MadeItem:
+    """What is kept of one item until its shard is published; the item itself would take 60 kB."""
+
+    text: bytes
+    """As JSON, its split not yet stated."""
+    row: Row
+    title: str
+    summary: Summary
+    statistics: BandStatistics
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any], grid: PatchGrid, statistics: BandStatistics) -> "MadeItem":
+        """From a patch's item."""
+        return cls(orjson.dumps(item), Row.of(item, grid), item["properties"]["title"], Summary.of(item), statistics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +159,8 @@ def published(
     found = PublishedShard.from_json(path.read_text()) if path.is_file() else None
     if found is None or found.record != record or found.objects != (objects is not None):
         return None
-    wanted = {"catalog.json", *(f"{row.patch_id}.json" for row in found.rows)}
-    if not wanted <= {entry.name for entry in path.parent.iterdir()}:
+    wanted, there = {f"{row.patch_id}.json" for row in found.rows}, {entry.name for entry in path.parent.iterdir()}
+    if "catalog.json" not in there or not (wanted <= there or unsettled.NAME in there):
         return None  # killed between an item's end and its replacement
     read_document(path.parent / "catalog.json", "remove it and publish again", ("links",))
     store = shard_path(folder, shard)
@@ -154,6 +175,8 @@ def publish_shard(
 ) -> PublishedShard:
     """Write pictures and items of a shard, its sub-catalog after them, and last the mark that all of it is there.
 
+    Items of a new shard are kept in one file, from which `catalog.settle` writes each when its split is known.
+
     Args:
         folder: the collection's, where the shard stands already.
         objects: the shard's objects, published, if it has any.
@@ -162,11 +185,14 @@ def publish_shard(
     fresh = make_room(folder, shard)
     known = {} if objects is None else {"objects": describe_file(objects.read_bytes())}
     publish_patch = functools.partial(_publish_patch, patches, folder, shard, record, known, fresh)
-    items, statistics, rows = zip(*pool.map(publish_patch, range(len(patches))), strict=True)
-    summary = Summary.merge(map(Summary.of, items))
-    found = PublishedShard(record, ref, patches.arrays, objects is not None, summary, merge_all(statistics), rows)
-    settle_shard(folder, shard, found, items, [one.bands for one in statistics])
-    return found
+    made = in_tasks(pool, publish_patch, len(patches))
+    return settle_shard(folder, shard, record, ref, patches.arrays, made, objects=objects is not None, fresh=fresh)
+
+
+def in_tasks(pool: Executor, make: Callable[[int], MadeItem], rows: int) -> Iterator[MadeItem]:
+    """What `make` gives for each row of a shard, in order; a few rows are one task, since each task costs a bit."""
+    pieces = (range(rows)[i : i + _ROWS_A_TASK] for i in range(0, rows, _ROWS_A_TASK))
+    return itertools.chain.from_iterable(pool.map(lambda piece: list(map(make, piece)), pieces))
 
 
 def make_room(folder: Path, shard: int) -> bool:
@@ -177,6 +203,7 @@ def make_room(folder: Path, shard: int) -> bool:
     """
     place = folder / shard_folder(shard)
     (place / _MARK).unlink(missing_ok=True)  # without the mark all is made again
+    unsettled_path(folder, shard).unlink(missing_ok=True)
     place.mkdir(parents=True, exist_ok=True)
     (folder / "previews" / f"{shard:06d}").mkdir(parents=True, exist_ok=True)
     return not (place / "catalog.json").exists()
@@ -185,21 +212,30 @@ def make_room(folder: Path, shard: int) -> bool:
 def settle_shard(
     folder: Path,
     shard: int,
-    found: PublishedShard,
-    items: Sequence[Mapping[str, Any]],
-    moments: Sequence[Mapping[str, Moments]],
-) -> None:
-    """Write the sub-catalog of items that are written, and then the mark that all of the shard is there.
+    record: CorpusRecord,
+    ref: ShardRef,
+    arrays: tuple[str, ...],
+    made: Iterable[MadeItem],
+    *,
+    objects: bool,
+    fresh: bool,
+) -> PublishedShard:
+    """Keep the items of a shard or, where they are written, write what leads to them; last the mark that all is there.
 
     Args:
-        items: in the order of rows.
-        moments: of the bands of each.
+        made: its items, in the order of rows.
+        objects: whether it has a table of objects.
+        fresh: nothing leads to its items yet, and they are not written.
     """
-    place = folder / shard_folder(shard)
-    titles = {item["id"]: item["properties"]["title"] for item in items}
-    subcatalog = build_subcatalog(shard, found.ref, found.record, titles)
+    made, place = list(made), folder / shard_folder(shard)
+    if fresh:
+        write_unsettled(folder, shard, (one.text for one in made))
+    summary, statistics = Summary.merge(one.summary for one in made), merge_all(one.statistics for one in made)
+    found = PublishedShard(record, ref, arrays, objects, summary, statistics, tuple(one.row for one in made))
+    subcatalog = build_subcatalog(shard, ref, record, {one.row.patch_id: one.title for one in made})
     replace_file(place / "catalog.json", json.dumps(subcatalog, indent=2) + "\n")
-    replace_file(place / _MARK, found.to_json(moments))
+    replace_file(place / _MARK, found.to_json(one.statistics.bands for one in made))
+    return found
 
 
 def read_moments(folder: Path, shard: int) -> list[Mapping[str, Moments]]:
@@ -214,17 +250,8 @@ def item_path(folder: Path, shard: int, patch_id: str) -> Path:
     return folder / shard_folder(shard) / f"{patch_id}.json"
 
 
-def write_item(path: Path, item: Mapping[str, Any], *, fresh: bool = False) -> None:
-    """Write or replace an item.
-
-    Args:
-        fresh: nothing leads there yet.
-    """
-    replace_file(path, orjson.dumps(item), unread=fresh)
-
-
 def remove_strays(folder: Path, shard: int, rows: Sequence[Row]) -> None:
-    """Remove items and pictures of patches that the shard no longer holds."""
+    """Remove items and pictures of patches that the shard no longer holds, and what was kept to write items from."""
     ids = {row.patch_id for row in rows}
     for path in (folder / shard_folder(shard)).iterdir():
         if path.stem not in ids and path.name not in ("catalog.json", _MARK):
@@ -265,7 +292,7 @@ def _publish_patch(
     known: Mapping[str, Mapping[str, Any]],
     fresh: bool,
     row: int,
-) -> tuple[dict[str, Any], BandStatistics, Row]:
+) -> MadeItem:
     patch = patches[row]
     statistics = BandStatistics.of(patch)
     pictures = preview.draw(patch)
@@ -273,5 +300,7 @@ def _publish_patch(
     item = build_item(patch.provenance, record, shard, row, statistics, files)
     for name, content in pictures.items():
         replace_file(folder / picture_href(patch.patch_id, shard, name), content, unread=fresh)
-    write_item(item_path(folder, shard, patch.patch_id), item, fresh=fresh)
-    return item, statistics, Row.of(item, patch.provenance.grid)
+    made = MadeItem.of(item, patch.provenance.grid, statistics)
+    if not fresh:
+        replace_file(item_path(folder, shard, patch.patch_id), made.text)
+    return made

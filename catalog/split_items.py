@@ -13,7 +13,7 @@ from catalog.errors import CorpusError
 from catalog.grid import PatchGrid
 from catalog.leaks import Member, check_leaks
 from catalog.physics import Finding
-from catalog.splits import NONE, TEST, TRAIN, Split, SplitRules, choose_salt, classes_of, split_of, test_shares
+from catalog.splits import NONE, TEST, TRAIN, Split, SplitRules, choose_salt, classes_of, splits_of, test_shares
 
 _log = logging.getLogger(__name__)
 VERSION = "deepsentinel:split_version"
@@ -58,7 +58,7 @@ def assign(places: Sequence[Place], rules: SplitRules, published: str | None) ->
     """
     grids, classes = [place.grid for place in places], [place.classes for place in places]
     chosen = _keep_salt(rules, published) or choose_salt(grids, classes, rules)
-    splits = [split_of(grid, shown, chosen) for grid, shown in zip(grids, classes, strict=True)]
+    splits = splits_of(grids, classes, chosen)
     counts = Counter(split.name for split in splits)
     if not counts[TRAIN] or not counts[TEST]:
         _log.warning(
@@ -109,16 +109,17 @@ def check_splits(table: pa.Table, version: str) -> Iterator[Finding]:
         yield Finding("split-version", version, str(error))
         return
     members = []
-    for row in table.select(list(COLUMNS)).to_pylist():
-        place = Place.of(row)
+    rows = table.select(list(COLUMNS)).to_pylist()
+    places = [Place.of(row) for row in rows]
+    expected = splits_of([place.grid for place in places], [place.classes for place in places], rules)
+    for row, place, split in zip(rows, places, expected, strict=True):
         sources = (row["deepsentinel:s1_item_id"], row["deepsentinel:s2_item_id"])
         stated, folds = row["deepsentinel:split"] or NONE, row["deepsentinel:near_folds"] or ()
         members.append(
             Member(row["id"], place.grid, stated, place.classes, sources, row["deepsentinel:fold"], tuple(folds))
         )
-        expected = split_of(place.grid, place.classes, rules).name
-        if row["deepsentinel:split"] != expected:
-            yield Finding("split-version", row["id"], f"is {row['deepsentinel:split']}, its place gives {expected}")
+        if row["deepsentinel:split"] != split.name:
+            yield Finding("split-version", row["id"], f"is {row['deepsentinel:split']}, its place gives {split.name}")
     yield from check_leaks(members, rules)
 
 

@@ -1,12 +1,13 @@
 """Statistics of the patches of each split, so that training is normalised by training patches alone."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from catalog.errors import CorpusError
-from catalog.stats import BandStatistics, Moments
+from catalog.stats import BandStatistics, Moments, merge_moments
 
 NAME = "split-statistics.json"
 
@@ -17,11 +18,13 @@ def by_split(parts: Iterable[tuple[str | None, Mapping[str, Moments]]]) -> dict[
     Args:
         parts: split and moments of the bands of every patch; a patch without a split counts for none.
     """
-    found: dict[str, BandStatistics] = {}
+    patches: Counter[str] = Counter()
+    found: dict[str, dict[str, Moments]] = {}
     for split, moments in parts:
         if split is not None:
-            found[split] = found.get(split, BandStatistics()).merge(BandStatistics(1, moments))
-    return dict(sorted(found.items()))
+            patches[split] += 1
+            merge_moments(found.setdefault(split, {}), moments)
+    return {split: BandStatistics(patches[split], found[split]) for split in sorted(found)}
 
 
 def to_document(fingerprint: str, splits: Mapping[str, BandStatistics]) -> str:

@@ -7,6 +7,9 @@ tests: all of a training patch lies in training blocks and that far from testing
 """
 
 import dataclasses
+import functools
+import itertools
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -14,8 +17,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from catalog.blocks import Blocks, holding, touched, uniform
 from catalog.errors import CorpusError
-from catalog.grid import PatchGrid
+from catalog.grid import PatchGrid, bounds_deg
 from catalog.labels import check_classes
 
 TRAIN, VAL, TEST, NONE = "train", "val", "test", "none"
@@ -24,13 +28,9 @@ BUFFER, HELD_OUT = "buffer", "held_out_class"
 
 # Classes that generalisation is tested on: rare enough to spare, distinct enough to be worth finding.
 DEFAULT_HELD_OUT = ("131", "213", "223", "334", "335", "422", "solar_farm", "wind_turbine")
+_SALTS_AT_ONCE = 32  # a million patches are some 100,000 kinds of patches, 26 MB for 32 salts
+_KINDS_AT_ONCE = 64  # 32 x 64 x 78 classes: below the 262,144 products that OpenBLAS computes in one thread
 _METHOD = 1  # raise it when the same options would split differently
-_DEG_LAT_M = 110_574.0  # least length of a degree of latitude (WGS 84, at the equator)
-_DEG_LON_M = 111_319.0  # least length of a degree of longitude over the cosine of the latitude
-_WIDER = 1.001  # UTM, in which distances are checked, shrinks lengths by up to 0.04 %
-_BEND_M = 1.0  # how far a side strays from the straight line between its corners
-_MIXERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # splitmix64 (Steele et al. 2014)
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +108,21 @@ def split_of(grid: PatchGrid, classes: Collection[str], rules: SplitRules) -> Sp
     Args:
         classes: CORINE codes such as "131" and names of OpenStreetMap classes.
     """
-    lon, lat = _centre(grid)
-    own = _block(lon, lat, rules)
+    return splits_of([grid], [classes], rules)[0]
+
+
+def splits_of(grids: Sequence[PatchGrid], classes: Sequence[Collection[str]], rules: SplitRules) -> list[Split]:
+    """`split_of` for many patches at once; equal splits are one object."""
+    bounds = bounds_deg(grids)
+    own = holding(bounds, rules.block_deg)
     tests = _is_test(own, rules)
-    touched = _blocks_near(grid, rules, rules.buffer_m)
-    if bool(np.any(_is_test(touched, rules) != tests)):
-        return Split(NONE, BUFFER)
-    if bool(tests):
-        return Split(TEST)
-    if not set(classes).isdisjoint(rules.held_out):
-        return Split(NONE, HELD_OUT)
-    fold = int(_fold(own, rules))
-    around = _blocks_near(grid, rules, rules.buffer_m + grid.side_m)  # a patch reaches half a side beyond its block
-    near = np.unique(_fold(around[~_is_test(around, rules)], rules)).tolist()
-    return Split(TRAIN, None, fold, tuple(other for other in near if other != fold))
+    buffered = (_is_test(touched(bounds, rules.block_deg, rules.buffer_m), rules) != tests[:, None]).any(axis=1)
+    reach_m = rules.buffer_m + np.array([grid.side_m for grid in grids])  # a patch reaches half a side beyond its block
+    near = _training_folds(touched(bounds, rules.block_deg, reach_m), rules)
+    held_out = _shows_held_out(classes, rules)
+    split = functools.cache(_split)
+    facts = (tests.tolist(), buffered.tolist(), held_out.tolist(), _fold(own, rules).tolist())
+    return [split(*fact, tuple(row)) for *fact, row in zip(*facts, near.tolist(), strict=True)]
 
 
 def choose_salt(
@@ -137,7 +138,8 @@ def choose_salt(
     counts = _counts(index, classes, rules, len(groups))
     spread = [i == 0 or len(np.unique(groups.own[column > 0])) > 1 for i, column in enumerate(counts.T)]
     counts = counts[:, spread]
-    cost = np.array([_unfairness(groups, counts, rules, salt) for salt in range(tries)])
+    salts = [range(tries)[i : i + _SALTS_AT_ONCE] for i in range(0, tries, _SALTS_AT_ONCE)]
+    cost = np.array([cost for some in salts for cost in _costs(groups, counts, rules, some)])
     return dataclasses.replace(rules, salt=int(cost.argmin()))
 
 
@@ -152,19 +154,21 @@ def test_shares(classes: Sequence[Collection[str]], splits: Sequence[Split]) -> 
 
 
 def classes_of(properties: Mapping[str, Any]) -> list[str]:
-    """The classes that an item's properties list, as `split_of` takes them."""
+    """The classes that an item's properties list, as `split_of` takes them; equal names are one object."""
     corine = properties.get("deepsentinel:corine_classes") or []
-    return [*map(str, corine), *(properties.get("deepsentinel:osm_classes") or [])]
+    return [sys.intern(name) for name in (*map(str, corine), *(properties.get("deepsentinel:osm_classes") or []))]
 
 
 @dataclass(frozen=True, slots=True)
 class _Groups:
     """Kinds of patches that every salt treats alike."""
 
-    own: NDArray[np.uint64]
-    """Block of each kind."""
-    near: NDArray[np.uint64]
-    """(kinds, most): blocks that it touches, its own where there are fewer than most."""
+    blocks: Blocks
+    """All blocks that hold or touch a patch."""
+    own: NDArray[np.intp]
+    """Which of them holds each kind."""
+    near: NDArray[np.intp]
+    """(kinds, most): which of them each kind touches."""
     held_out: NDArray[np.bool_]
     """Whether it shows a held-out class."""
 
@@ -174,87 +178,94 @@ class _Groups:
 
 def _groups(
     grids: Sequence[PatchGrid], classes: Sequence[Collection[str]], rules: SplitRules
-) -> tuple[_Groups, list[int]]:
+) -> tuple[_Groups, NDArray[np.intp]]:
     """The kinds of patches, and which kind each patch is."""
-    numbers: dict[tuple[Any, ...], int] = {}
-    index = []
-    for grid, shown in zip(grids, classes, strict=True):
-        key = (
-            int(_block(*_centre(grid), rules)),
-            tuple(_blocks_near(grid, rules, rules.buffer_m).tolist()),
-            not set(shown).isdisjoint(rules.held_out),
-        )
-        index.append(numbers.setdefault(key, len(numbers)))
-    most = max(len(near) for _, near, _ in numbers)
-    padded = [(*near, *[own] * (most - len(near))) for own, near, _ in numbers]
-    own, _, held_out = zip(*numbers, strict=True)
-    return _Groups(np.array(own, np.uint64), np.array(padded, np.uint64), np.array(held_out)), index
+    bounds = bounds_deg(grids)
+    own, near = holding(bounds, rules.block_deg), touched(bounds, rules.block_deg, rules.buffer_m)
+    blocks, where = np.unique(np.column_stack([own, near]), return_inverse=True)
+    facts = np.column_stack([_shows_held_out(classes, rules), where.reshape(len(own), -1)])
+    kinds, index = np.unique(facts, axis=0, return_inverse=True)
+    return _Groups(blocks, kinds[:, 1], kinds[:, 2:], kinds[:, 0].astype(bool)), index.ravel()
 
 
 def _counts(
-    index: Sequence[int], classes: Sequence[Collection[str]], rules: SplitRules, groups: int
-) -> NDArray[np.int64]:
-    """Patches of every kind (first column), and those that show each class (in the order of names)."""
+    index: NDArray[np.intp], classes: Sequence[Collection[str]], rules: SplitRules, groups: int
+) -> NDArray[np.float64]:
+    """Patches of every kind (first column), and those that show each class (in the order of names).
+
+    Whole numbers, as floats so that their sums are exact and quick.
+    """
     names = sorted({name for shown in classes for name in shown} - set(rules.held_out))
     column = {name: i for i, name in enumerate(names, start=1)}
-    counts = np.zeros((groups, len(names) + 1), np.int64)
-    for group, shown in zip(index, classes, strict=True):
-        counts[group, [0, *(column[name] for name in shown if name in column)]] += 1
-    return counts
+    shown_columns = [[0, *{column[name] for name in shown if name in column}] for shown in classes]
+    where = np.repeat(index * (len(names) + 1), [len(columns) for columns in shown_columns])
+    where += np.fromiter(itertools.chain.from_iterable(shown_columns), np.intp, len(where))
+    return np.bincount(where, minlength=groups * (len(names) + 1)).reshape(groups, -1).astype(np.float64)
 
 
-def _unfairness(groups: _Groups, counts: NDArray[np.int64], rules: SplitRules, salt: int) -> float:
-    tests = _is_test(groups.own, rules, salt)
-    kept = (_is_test(groups.near, rules, salt) == tests[:, None]).all(axis=1) & (tests | ~groups.held_out)
-    remaining = kept @ counts
+def _costs(groups: _Groups, counts: NDArray[np.float64], rules: SplitRules, salts: range) -> list[float]:
+    """How unfair each salt is; several at once are one product of matrices."""
+    blocks = np.stack([_is_test(groups.blocks, rules, salt) for salt in salts])
+    tests = blocks[:, groups.own]
+    kept = tests | ~groups.held_out
+    for near in groups.near.T:
+        kept &= blocks[:, near] == tests
+    remaining, tested = (_sums(which, counts) for which in (kept, kept & tests))
+    return [_unfairness(*both, rules) for both in zip(remaining, tested, strict=True)]
+
+
+def _sums(which: NDArray[np.bool_], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`which @ counts` in pieces so small that the product takes one thread: many would wait for one another."""
+    total = np.zeros((len(which), counts.shape[1]))
+    for start in range(0, len(counts), _KINDS_AT_ONCE):
+        piece = slice(start, start + _KINDS_AT_ONCE)
+        total += which[:, piece].astype(np.float64) @ counts[piece]
+    return total
+
+
+def _unfairness(remaining: NDArray[np.float64], tested: NDArray[np.float64], rules: SplitRules) -> float:
+    """Of patches in a split, and of those that test: all (first), and those of each class."""
     if not remaining[0]:
         return np.inf
     shared = remaining > 0
-    shares = (kept & tests) @ counts[:, shared] / remaining[shared]
-    return float(np.square(shares - rules.test_share).sum())
+    return float(np.square(tested[shared] / remaining[shared] - rules.test_share).sum())
 
 
-def _centre(grid: PatchGrid) -> tuple[float, float]:
-    west, south, east, north = grid.footprint().bounds
-    return (west + east) / 2, (south + north) / 2
+def _split(tests: bool, buffered: bool, held_out: bool, fold: int, near_folds: tuple[bool, ...]) -> Split:
+    """The split of a patch by what is known of it.
+
+    Args:
+        fold: of its block.
+        near_folds: of each fold, whether a training block of it is near.
+    """
+    if buffered:
+        return Split(NONE, BUFFER)
+    if tests:
+        return Split(TEST)
+    if held_out:
+        return Split(NONE, HELD_OUT)
+    return Split(TRAIN, None, fold, tuple(i for i, near in enumerate(near_folds) if near and i != fold))
 
 
-def _block(lon_deg: Any, lat_deg: Any, rules: SplitRules) -> NDArray[np.uint64]:
-    """Number of the block that holds a point: rows from south to north, columns from west to east."""
-    columns = round(360 / rules.block_deg)
-    column = np.floor((np.asarray(lon_deg) + 180) / rules.block_deg) % columns
-    row = np.floor((np.asarray(lat_deg) + 90) / rules.block_deg)
-    return np.asarray(row * columns + column).astype(np.uint64)
+def _shows_held_out(classes: Sequence[Collection[str]], rules: SplitRules) -> NDArray[np.bool_]:
+    held_out = frozenset(rules.held_out)
+    return np.array([not held_out.isdisjoint(shown) for shown in classes], np.bool_)
 
 
-def _blocks_near(grid: PatchGrid, rules: SplitRules, wider_m: int) -> NDArray[np.uint64]:
-    """Every block that a patch, widened on all sides, touches; rather one too many."""
-    west, south, east, north = grid.footprint().bounds
-    reach_m = wider_m * _WIDER + _BEND_M
-    rise = reach_m / _DEG_LAT_M
-    south, north = south - rise, north + rise
-    reach = reach_m / (_DEG_LON_M * np.cos(np.radians(max(abs(south), abs(north)))))
-    columns = np.arange(np.floor((west - reach) / rules.block_deg), np.floor((east + reach) / rules.block_deg) + 1)
-    rows = np.arange(np.floor(south / rules.block_deg), np.floor(north / rules.block_deg) + 1)
-    lon, lat = np.meshgrid((columns + 0.5) * rules.block_deg, (rows + 0.5) * rules.block_deg)
-    return _block(lon, lat, rules).ravel()
+def _is_test(blocks: Blocks, rules: SplitRules, salt: int | None = None) -> NDArray[np.bool_]:
+    return np.asarray(uniform(blocks, rules.salt if salt is None else salt) < rules.test_share)
 
 
-def _is_test(blocks: NDArray[np.uint64], rules: SplitRules, salt: int | None = None) -> NDArray[np.bool_]:
-    return np.asarray(_uniform(blocks, rules.salt if salt is None else salt) < rules.test_share)
-
-
-def _fold(blocks: NDArray[np.uint64], rules: SplitRules) -> NDArray[np.int64]:
+def _fold(blocks: Blocks, rules: SplitRules) -> NDArray[np.int64]:
     """The fold of each block, as if it trained."""
-    return np.asarray(_uniform(blocks, rules.salt, stream=1) * rules.folds).astype(np.int64)
+    return np.asarray(uniform(blocks, rules.salt, stream=1) * rules.folds).astype(np.int64)
 
 
-def _uniform(blocks: NDArray[np.uint64], salt: int, stream: int = 0) -> NDArray[np.float64]:
-    """A number in [0, 1) for each block, the same on every machine."""
-    with np.errstate(over="ignore"):
-        state = np.asarray(blocks, np.uint64) * _GOLDEN + np.uint64(2 * salt + stream + 1)
-        for _ in range(2):
-            state = (state ^ (state >> np.uint64(30))) * _MIXERS[0]
-            state = (state ^ (state >> np.uint64(27))) * _MIXERS[1]
-            state = (state ^ (state >> np.uint64(31))) + _GOLDEN
-    return np.asarray((state >> np.uint64(11)) * 2.0**-53, np.float64)
+def _training_folds(blocks: Blocks, rules: SplitRules) -> NDArray[np.bool_]:
+    """(patches, folds): of the blocks of each patch, whether one of a fold is there that trains.
+
+    Args:
+        blocks: (patches, most).
+    """
+    trains, folds = ~_is_test(blocks, rules), _fold(blocks, rules)
+    return np.stack([(trains & (folds == fold)).any(axis=1) for fold in range(rules.folds)], axis=1)

@@ -7,7 +7,6 @@ read once, by any worker, and the corpus' statistics are the merge of its shards
 import functools
 import json
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -88,11 +87,9 @@ class BandStatistics:
 
     def merge(self, other: "BandStatistics") -> "BandStatistics":
         """Statistics of both sets together."""
-        names = dict.fromkeys((*self.bands, *other.bands))
-        none = Moments()
         return BandStatistics(
             self.patches + other.patches,
-            {name: self.bands.get(name, none).merge(other.bands.get(name, none)) for name in names},
+            merge_moments(dict(self.bands), other.bands),
             _add(self.corine, other.corine),
             _add(self.osm, other.osm),
             _add(self.worldcover, other.worldcover),
@@ -154,6 +151,14 @@ class BandStatistics:
             ) from error
 
 
+def merge_moments(found: dict[str, Moments], more: Mapping[str, Moments]) -> dict[str, Moments]:
+    """Merge moments of bands into those that are found already, which are changed and given back."""
+    for band, moments in more.items():
+        before = found.get(band)
+        found[band] = moments if before is None else before.merge(moments)
+    return found
+
+
 def merge_all(parts: Iterable[BandStatistics]) -> BandStatistics:
     """The merge of many statistics, from left to right."""
     return functools.reduce(BandStatistics.merge, parts, BandStatistics())
@@ -186,4 +191,7 @@ def count_worldcover(patch: Patch) -> dict[int, int]:
 
 
 def _add(left: Mapping[Any, int], right: Mapping[Any, int]) -> dict[Any, int]:
-    return dict(Counter(left) + Counter(right))
+    found = dict(left)
+    for name, pixels in right.items():
+        found[name] = found.get(name, 0) + pixels
+    return found

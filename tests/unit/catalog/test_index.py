@@ -12,7 +12,8 @@ import shapely
 from catalog.collections import CorpusRecord
 from catalog.errors import CorpusError
 from catalog.fake import fake_patches
-from catalog.index import PROPERTIES, read_index, read_items, write_index, z_order
+from catalog.index import PROPERTIES, read_index, read_items, write_batches, write_index, z_order
+from catalog.item_table import to_batch
 from catalog.items import build_item, rebase, with_split
 from catalog.stats import BandStatistics
 
@@ -148,3 +149,14 @@ def test_a_failed_write_leaves_the_old_index(tmp_path: Path):
 def test_a_missing_index_says_how_to_make_one(tmp_path: Path):
     with pytest.raises(CorpusError, match=r"publish the build with catalog\.publish"):
         read_index(tmp_path / "items.parquet")
+
+
+def test_groups_of_rows_do_not_depend_on_how_rows_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("catalog.index.ROW_GROUP_ROWS", 4)
+    items = items_of(11)
+    write_index(tmp_path / "whole.parquet", items, COLLECTION)
+    pieces = (items[:1], items[1:10], items[10:])
+    write_batches(tmp_path / "pieces.parquet", (to_batch(piece) for piece in pieces), COLLECTION)
+    assert (tmp_path / "pieces.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    metadata = pq.ParquetFile(tmp_path / "pieces.parquet").metadata
+    assert [metadata.row_group(i).num_rows for i in range(3)] == [4, 4, 3]

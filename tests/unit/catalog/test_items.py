@@ -130,6 +130,7 @@ def test_rebase_turns_hrefs_to_the_folder_above():
     assert hrefs["parent"] == "./shard-000003/catalog.json"
     assert hrefs["derived_from"].startswith("https://")
     assert item["assets"]["data"]["href"] == "./shards/000003.zarr"
+    assert item["assets"]["thumbnail"]["href"].startswith("./previews/000003/")
 
 
 def _valid_items() -> dict[str, dict[str, Any]]:

@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 from PIL import Image
 
-from catalog import objects, preview
+from catalog import objects, preview, settle
 from catalog import publish as program
 from catalog.assets import PICTURES
 from catalog.corpus import Corpus
@@ -191,6 +191,87 @@ def test_a_shard_whose_new_items_were_cut_short_is_made_again(dest: Path, build:
     assert contents(dest) == before
 
 
+class CutShort(KeyboardInterrupt):
+    """Ends publishing as Ctrl-C does."""
+
+
+def cut_settling(monkeypatch: pytest.MonkeyPatch, items: int) -> None:
+    """Let publishing end after so many items were settled."""
+    left, replace = [None] * items, settle.replace_file
+
+    def replace_some(path: Path, content: bytes, *, unread: bool = False) -> None:
+        if not left:
+            raise CutShort
+        left.pop()
+        replace(path, content, unread=unread)
+
+    monkeypatch.setattr(settle, "replace_file", replace_some)
+
+
+@pytest.mark.parametrize("items", [0, 2])
+def test_items_of_new_shards_are_written_once_also_when_publishing_was_cut_short(
+    dest: Path, build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, items: int
+):
+    before, cut = contents(dest), tmp_path / "cut"
+    cut_settling(monkeypatch, items)
+    with pytest.raises(CutShort):
+        publish([build], cut, workers=1)
+    assert len(list(cut.glob("labelled/shard-*/[0-9]*.json"))) == items
+    assert len(list(cut.glob("labelled/shard-*/unsettled.jsonl"))) == 2
+    assert not (cut / "labelled/collection.json").exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(preview, "draw", lambda patch: pytest.fail(f"{patch.patch_id} was drawn again"))
+    publish([build], cut)
+    assert contents(cut) == before
+
+
+def test_what_items_were_written_from_goes_next_time_where_publishing_was_killed_at_the_very_end(
+    dest: Path, build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def die(*_: object) -> None:
+        raise CutShort
+
+    monkeypatch.setattr(program, "remove_strays", die)
+    with pytest.raises(CutShort):
+        publish([build], tmp_path / "cut")
+    assert len(list(tmp_path.glob("cut/labelled/shard-*/unsettled.jsonl"))) == 2
+    monkeypatch.undo()
+    publish([build], tmp_path / "cut")
+    assert contents(tmp_path / "cut") == contents(dest)
+
+
+def test_a_damaged_file_of_unsettled_items_is_named_with_the_cure(
+    build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    cut_settling(monkeypatch, 0)
+    with pytest.raises(CutShort):
+        publish([build], tmp_path / "cut", workers=1)
+    monkeypatch.undo()
+    path = tmp_path / "cut/labelled/shard-000001/unsettled.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"assets"', b'"asset"'))
+    with pytest.raises(CorpusError, match=r"unsettled\.jsonl lacks assets; remove .*shard\.json and publish again"):
+        publish([build], tmp_path / "cut")
+    (path.parent / "shard.json").unlink()
+    publish([build], tmp_path / "cut")
+    assert validate(tmp_path / "cut").findings == ()
+
+
+def test_progress_counts_every_shard_and_every_item(build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shown = []
+
+    class Shown(program.Progress):
+        """Kept to be asked."""
+
+        def __init__(self, *columns: object, **options: object) -> None:
+            super().__init__(*columns, **options)
+            shown.append(self)
+
+    monkeypatch.setattr(program, "Progress", Shown)
+    publish([build], tmp_path / "public")
+    tasks = {task.description: (task.completed, task.total) for task in shown[0].tasks}
+    assert tasks == {"publish labelled, shards": (2, 2), "publish labelled, items": (5, 5)}
+
+
 def test_the_index_lies_along_the_z_order_of_the_ground(dest: Path):
     stored = pq.read_table(dest / "labelled/items.parquet", columns=["id"])["id"].to_pylist()
     ids = [patch.patch_id for patch in fake_patches(5, side_px=32)]
@@ -243,6 +324,7 @@ def test_two_builds_become_two_collections_of_one_catalog(build: Path, tmp_path:
     publish([other], tmp_path / "public")
     root = pystac.Catalog.from_file(tmp_path / "public" / "catalog.json")
     assert [child.id for child in root.get_children()] == ["deepsentinel-labelled", "deepsentinel-unlabelled"]
+    assert len(list(root.get_items(recursive=True))) == 7  # of both, also where no split is stated
 
 
 def test_the_subcatalog_keeps_the_checksum_of_its_shard(dest: Path):
