@@ -5,7 +5,6 @@ and stops when the page is full. Which one is decided by looking how many items 
 """
 
 import base64
-import bisect
 import json
 import math
 import sqlite3
@@ -15,6 +14,7 @@ from typing import Any
 
 from catalog.serving.guards import RequestError
 from catalog.serving.order import Order
+from catalog.serving.places import MAX_PLACE, span_of
 from catalog.serving.predicates import Predicates
 from catalog.serving.sql import Condition, Sql, in_interval, in_list, joined, listed
 from catalog.serving.sqlite_file import Meta, decompress
@@ -58,6 +58,8 @@ class _Start:
     low: int
     high: int
     """First and last place in the default order that can meet the interval."""
+    within: int
+    """Items of places between them; of more than MAX_SORTED some number above it."""
     listed: list[int] | None
     """Places to look at, sorted; None to walk from `low` to `high`."""
 
@@ -100,32 +102,24 @@ class Searcher:
         return self._documents(connection, [found[0]])[0] if found else None
 
     def _start(self, connection: sqlite3.Connection, asked: Search) -> _Start:
-        conditions, low, high = list(asked.conditions), 0, self.meta.count - 1
+        conditions, low, high, within = list(asked.conditions), 0, MAX_PLACE, self.meta.count
         if asked.collections is not None and not asked.collections >= set(self.meta.counts):
             conditions.append(listed("collection", in_list("collection", sorted(asked.collections))))
-        if asked.interval_us is not None:
-            conditions.append(in_interval(*asked.interval_us))
-            low, high = self._span(connection, *asked.interval_us)
-        listers = [lister for condition in conditions for lister in condition.listers]
         # Of N items k match: listing looks at k of them, walking at limit * N / k on average, so up to the root of
         # limit * N listing is cheaper; twice that, since other conditions make matches rarer.
-        most = min(2 * math.isqrt(asked.limit * self.meta.count), high - low)
-        rarest = _rarest(connection, listers, most)
+        most = 2 * math.isqrt(asked.limit * self.meta.count)
+        if asked.interval_us is not None:
+            conditions.append(in_interval(*asked.interval_us))
+            before, after = self.meta.reach_us
+            first_us, last_us = asked.interval_us[0] - after, asked.interval_us[1] + before
+            low, high = span_of(first_us, last_us)
+            within = _within(connection, first_us, last_us, max(most, MAX_SORTED) + 1)
+        listers = [lister for condition in conditions for lister in condition.listers]
+        rarest = _rarest(connection, listers, min(most, within))
         numbers = {n for (n,) in connection.execute(rarest.text, rarest.values)} if rarest else None
         test = joined("AND", [Sql("1"), *(condition.test for condition in conditions)])
-        return _Start(test, low, high, None if numbers is None else sorted(n for n in numbers if low <= n <= high))
-
-    def _span(self, connection: sqlite3.Connection, start_us: int, end_us: int) -> tuple[int, int]:
-        """Places in the default order whose items can touch an interval: that order descends by `datetime`."""
-
-        def minus_datetime(n: int) -> int:
-            row = connection.execute('SELECT "datetime" FROM item WHERE n = ?', (n,)).fetchone()
-            return -int(row[0])
-
-        before, after = self.meta.reach_us
-        places = range(self.meta.count)
-        low = bisect.bisect_left(places, -(end_us + before), key=minus_datetime)
-        return low, bisect.bisect_right(places, -(start_us - after), key=minus_datetime) - 1
+        inside = None if numbers is None else sorted(n for n in numbers if low <= n <= high)
+        return _Start(test, low, high, within, inside)
 
     def _count(self, connection: sqlite3.Connection, asked: Search, start: _Start) -> int | None:
         """How many items match, or None: more than MAX_MATCHED, or it takes long to say."""
@@ -146,7 +140,7 @@ class Searcher:
         return int(found) if found <= MAX_MATCHED else None
 
     def _page(self, start: _Start, order: Order, last: _Last | None, rows: int) -> tuple[str, tuple[Any, ...]]:
-        many = start.listed is None and start.high - start.low > MAX_SORTED
+        many = start.listed is None and start.within > MAX_SORTED
         source, test = _source(start, order.index if many else "NOT INDEXED")
         if last is not None:
             test = joined("AND", [test, order.after(last.values)])
@@ -173,6 +167,16 @@ class Searcher:
         if (state, text) != (self.meta.state[:16], order.text) or len(values) != len(order.columns):
             raise RequestError("the token is of another catalog or another order; start the search again")
         return _Last(matched, tuple(values))
+
+
+def _within(connection: sqlite3.Connection, first_us: int, last_us: int, most: int) -> int:
+    """Items whose `datetime` lies between two times, counted up to some number."""
+    text = (
+        'SELECT count(*) FROM (SELECT 1 FROM item INDEXED BY "by datetime" WHERE "datetime" BETWEEN ? AND ? '
+        f"LIMIT {most})"
+    )
+    (found,) = connection.execute(text, (first_us, last_us)).fetchone()
+    return int(found)
 
 
 def _rarest(connection: sqlite3.Connection, listers: Sequence[Sql], most: int) -> Sql | None:
