@@ -2,17 +2,35 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from catalog.errors import CorpusError
 from catalog.item_table import to_items, values_of
 from catalog.serving.origin import served_item
 
 _ODD = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)  # large odd numbers, to spread hashes (Steele et al. 2014; xxHash)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """An index, open to read group by group.
+
+    Raises:
+        CorpusError: it is damaged.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except pa.ArrowInvalid as error:
+        raise CorpusError(f"{path} is damaged ({str(error)[:200]}); publish the build again") from error
 
 
 def documents(rows: pa.Table, folder: str) -> Iterator[bytes]:

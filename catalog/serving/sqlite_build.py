@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from catalog.errors import CorpusError
-from catalog.serving.documents import documents, row_hashes
+from catalog.serving.documents import documents, opened, row_hashes
 from catalog.serving.places import places_of
 from catalog.serving.published import Published, PublishedCollection
 from catalog.serving.queryables import Kind, Queryable, queryables_of
@@ -72,7 +72,7 @@ class Part:
             CorpusError: the index is damaged.
         """
         first = 0
-        with _opened(self.collection.items) as file:
+        with opened(self.collection.items) as file:
             for number in range(file.num_row_groups):
                 span = slice(first, first + file.metadata.row_group(number).num_rows)
                 first = span.stop
@@ -207,15 +207,6 @@ def _create(database: sqlite3.Connection, asked: Sequence[Queryable]) -> None:
     database.execute("CREATE TABLE document (d INTEGER PRIMARY KEY, body BLOB)")
     database.execute("CREATE TABLE origin (n INTEGER PRIMARY KEY, hash INTEGER)")
     database.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value)")
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[pq.ParquetFile]:
-    try:
-        with pq.ParquetFile(path) as file:
-            yield file
-    except pa.ArrowInvalid as error:
-        raise CorpusError(f"{path} is damaged ({str(error)[:200]}); publish the build again") from error
 
 
 def _dictionary(parts: Sequence[Part]) -> bytes:
