@@ -31,7 +31,7 @@ from catalog.serving.published import Published, PublishedCollection
 from catalog.serving.queryables import Kind, Queryable, queryables_of
 from catalog.serving.sql import index_of, quoted
 from catalog.serving.sqlite_describe import describe
-from catalog.serving.sqlite_rows import OWN_COLUMNS, rows_of
+from catalog.serving.sqlite_rows import OWN_COLUMNS, Rows, rows_of
 
 FORMAT = 2  # raise it when the tables change
 _DICTIONARY_BYTES = 16_384  # zlib looks twice as far back, but hashes all of it for every document
@@ -146,30 +146,38 @@ def connect_aside(file: Path) -> sqlite3.Connection:
     return database
 
 
-def insert(
-    database: sqlite3.Connection,
-    schema: str,
-    group: Group,
+def made_rows(
+    parts: Sequence[Part],
     asked: Sequence[Queryable],
-    folder: str,
     dictionary: bytes,
-) -> None:
-    """Put items into the tables.
+    first_document: int = 0,
+    masks: Sequence[Sequence[NDArray[np.bool_]] | None] | None = None,
+) -> Iterator[Rows]:
+    """Rows of the tables, group by group.
+
+    Args:
+        masks: of each part those of its groups; all rows where None.
+    """
+    for part, chosen in zip(parts, masks or [None] * len(parts), strict=True):
+        for group in part.groups(chosen):
+            yield rows_of(group.rows, group.places, group.hashes, first_document, asked, part.folder, dictionary)
+            first_document += len(group.rows)
+
+
+def insert(database: sqlite3.Connection, schema: str, found: Rows) -> None:
+    """Put rows into the tables.
 
     Args:
         schema: where `item` and `tag` are: in `main`, or in `staging` to be sorted.
     """
-    if not len(group.rows):
+    if not found.item:
         return
-    (first,) = database.execute("SELECT coalesce(max(d) + 1, 0) FROM document").fetchone()
-    found = rows_of(group.rows, group.places, first, asked, folder, dictionary)
     marks = ", ".join("?" * len(found.item[0]))
     database.executemany(f"INSERT INTO {schema}.item VALUES ({marks})", found.item)
     database.executemany(f"INSERT INTO {schema}.tag VALUES (?, ?, ?)", found.tag)
     database.executemany("INSERT INTO area VALUES (?, ?, ?, ?, ?)", found.area)
     database.executemany("INSERT INTO document VALUES (?, ?)", found.document)
-    origins = zip(group.places.tolist(), group.hashes.view(np.int64).tolist(), strict=True)
-    database.executemany("INSERT INTO origin VALUES (?, ?)", origins)
+    database.executemany("INSERT INTO origin VALUES (?, ?)", found.origin)
 
 
 def write_meta(database: sqlite3.Connection, meta: dict[str, Any]) -> None:
@@ -185,10 +193,9 @@ def _fill(
     _create(database, asked)
     database.execute("BEGIN")
     dictionary = _dictionary(parts)
-    for part in parts:
-        for group in part.groups():
-            insert(database, "staging", group, asked, part.folder, dictionary)
-            report(len(group.rows))
+    for found in made_rows(parts, asked, dictionary):
+        insert(database, "staging", found)
+        report(len(found.item))
     _sort_in(database, asked)
     meta = describe(database, asked)
     write_meta(database, {**meta, "format": FORMAT, "state": state, "dictionary": dictionary})

@@ -22,6 +22,7 @@ from catalog.serving.sqlite_build import (
     asked_of,
     connect_aside,
     insert,
+    made_rows,
     parts_of,
     write_meta,
 )
@@ -93,10 +94,10 @@ def _renew(database: sqlite3.Connection, parts: Sequence[Part], state: str, repo
         raise TooDifferentError(f"{count:,} items are new or changed")
     database.execute("BEGIN")
     _remove(database, known.places[~known.found])
-    for part, masks in zip(parts, changed, strict=True):
-        for group in part.groups(masks):
-            insert(database, "main", group, asked, part.folder, dictionary)
-            report(len(group.rows))
+    (first,) = database.execute("SELECT coalesce(max(d) + 1, 0) FROM document").fetchone()
+    for found in made_rows(parts, asked, dictionary, first, changed):
+        insert(database, "main", found)
+        report(len(found.item))
     meta = describe(database, asked)
     write_meta(database, {**meta, "format": FORMAT, "state": state, "dictionary": dictionary})
     database.execute("COMMIT")

@@ -29,11 +29,13 @@ class Rows:
     tag: list[tuple[int, Any, int]]
     area: list[tuple[float, ...]]
     document: list[tuple[int, bytes]]
+    origin: list[tuple[int, int]]
 
 
 def rows_of(
     rows: pa.Table,
     places: NDArray[np.int64],
+    hashes: NDArray[np.uint64],
     first_document: int,
     asked: Sequence[Queryable],
     folder: str,
@@ -43,6 +45,7 @@ def rows_of(
 
     Args:
         places: of the items.
+        hashes: of their rows.
         first_document: number of the document of the first.
         folder: name of the collection's folder.
     """
@@ -60,6 +63,7 @@ def rows_of(
         [tag for k, one in enumerate(asked) if one.kind.is_array for tag in _tags(k, values[k], n)],
         [area for row in zip(n, *edges, strict=True) for area in _areas(*row)],
         list(zip(numbers, bodies, strict=True)),
+        list(zip(n, hashes.view(np.int64).tolist(), strict=True)),
     )
 
 

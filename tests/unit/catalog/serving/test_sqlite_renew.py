@@ -119,9 +119,9 @@ def test_only_what_changed_is_read_again(folder, tmp_path, monkeypatch):
     written = []
     insert = sqlite_renew.insert
 
-    def counting(database, schema, group, *rest):
-        written.extend(group.rows["id"].to_pylist())
-        insert(database, schema, group, *rest)
+    def counting(database, schema, found):
+        written.extend(row[-2] for row in found.item)
+        insert(database, schema, found)
 
     monkeypatch.setattr(sqlite_renew, "insert", counting)
     seen = []
