@@ -28,7 +28,7 @@ from benchmarks.serving_page import with_measured
 from benchmarks.serving_peers.servers import SERVERS, served
 from benchmarks.serving_questions import LIMIT, deep_paging, latencies, throughput
 from benchmarks.serving_truth import Truth
-from benchmarks.synthetic_items import write_synthetic
+from benchmarks.synthetic_items import write_again, write_synthetic
 from catalog.errors import DeepSentinelError
 from catalog.fake import write_fake_build
 from catalog.program import main
@@ -71,6 +71,8 @@ class Build:
 
     catalog: Annotated[Path, tyro.conf.Positional]
     index: Annotated[Path, tyro.conf.Positional]
+    before: Path | None = None
+    """Index of an earlier state to make it from."""
 
 
 def resident_mb(pid: int) -> int:
@@ -98,11 +100,11 @@ def measure(options: Serving, folder: Path, count: int) -> dict[str, Any]:
     catalog, index = synthetic(folder, count, options.seed), folder / f"index-{count}.sqlite"
     record = index.with_suffix(".json")
     if not record.is_file():
-        command = [sys.executable, "-m", "benchmarks.serving", "build", str(catalog), str(index)]
-        record.write_text(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        record.write_text(json.dumps(build(catalog, index)))
     with served(catalog, "--index", str(index)) as (api, pid):
         found = {
             "index": json.loads(record.read_text()),
+            "published_again": published_again(catalog, index, options.seed),
             "queries": latencies(api, options.repeats, options.seed + 1, Truth(index_of(catalog))),
             "deep_paging": deep_paging(api),
             "requests_per_second": {
@@ -111,6 +113,21 @@ def measure(options: Serving, folder: Path, count: int) -> dict[str, Any]:
             "server_mb": resident_mb(pid),
         }
     return found
+
+
+def build(catalog: Path, index: Path, *options: str) -> dict[str, Any]:
+    """Build an index in a process of its own; what it took."""
+    command = [sys.executable, "-m", "benchmarks.serving", "build", str(catalog), str(index), *options]
+    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return found
+
+
+def published_again(catalog: Path, index: Path, seed: int) -> dict[str, Any]:
+    """What it takes to make the index of a later state of a catalog from this one."""
+    with tempfile.TemporaryDirectory(dir=index.parent) as place:
+        later = Path(place)
+        counts = write_again(catalog, later / "catalog", seed)
+        return counts | build(later / "catalog", later / "index.sqlite", "--before", str(index))
 
 
 def ask_peer(name: str, python: Path, options: Serving, catalog: Path) -> dict[str, Any]:
@@ -131,9 +148,14 @@ def run_build(options: Build) -> None:
     """Build an index and print what it took."""
     from catalog.serving.published import Published
     from catalog.serving.sqlite_build import build_index
+    from catalog.serving.sqlite_renew import renew_index
 
     started, cpu = time.perf_counter(), time.process_time()
-    build_index(Published.open(options.catalog), options.index)
+    published = Published.open(options.catalog)
+    if options.before is None:
+        build_index(published, options.index)
+    elif not renew_index(published, options.before, options.index):
+        raise DeepSentinelError(f"{options.index} cannot be made from {options.before}; its log says why")
     found = {
         "seconds": round(time.perf_counter() - started, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),

@@ -70,7 +70,17 @@ def _wrong(record: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"- `{name}` {one}" for one in said)
 
 
-def _index(record: Mapping[str, Any]) -> list[str]:
-    built = [(int(count), one["index"]) for count, one in record["items"].items()]
-    found = [f"{count:,} items: {one['mb']:,} MB, built within {one['peak_mb']:,} MB of memory" for count, one in built]
-    return ["", f"The index of {'; '.join(found)}."]
+def _index(record: Mapping[str, Any]) -> Iterator[str]:
+    yield ""
+    for count, found in record["items"].items():
+        built, again = found["index"], found.get("published_again")
+        line = (
+            f"- {int(count):,} items: the index has {built['mb']:,} MB and is built in {built['seconds']:.0f} s "
+            f"({built['cpu_seconds']:.0f} s of CPU) and {built['peak_mb']:,} MB of memory"
+        )
+        if again is not None:
+            line += (
+                f"; published again with {again['new']:,} new, {again['changed']:,} changed and {again['gone']:,} gone "
+                f"it takes {again['seconds']:.0f} s ({again['cpu_seconds']:.0f} s of CPU)"
+            )
+        yield f"{line}."

@@ -6,7 +6,7 @@ import pytest
 from benchmarks.serving_page import END, START, with_measured
 from benchmarks.serving_questions import KINDS
 from benchmarks.serving_truth import Truth
-from benchmarks.synthetic_items import write_synthetic
+from benchmarks.synthetic_items import write_again, write_synthetic
 from catalog.fake import write_fake_build
 from catalog.index import read_items
 
@@ -81,6 +81,17 @@ def rng():
     return np.random.default_rng(2)
 
 
+def test_published_again_some_items_are_new_changed_and_gone(index, items, tmp_path):
+    counts = write_again(index.parent.parent, tmp_path, seed=3)
+    later = {item["id"]: item for item in read_items(tmp_path / "labelled" / "items.parquet")}
+    before = {item["id"]: item for item in items}
+    assert counts == {
+        "new": len(later.keys() - before), "gone": len(before.keys() - later),
+        "changed": sum(later[name] != before[name] for name in later.keys() & before),
+    }  # fmt: skip
+    assert counts == {"new": 4, "changed": 2, "gone": 0}
+
+
 def test_every_kind_of_question_can_be_judged(truth, items):
     for make in KINDS.values():
         assert truth.matches(make(rng())).shape == (len(items),)
@@ -88,7 +99,7 @@ def test_every_kind_of_question_can_be_judged(truth, items):
 
 def test_the_page_shows_what_is_wrong_and_keeps_what_stands_around_it():
     asked = {"p50_ms": 1.0, "p95_ms": 2.0, "max_ms": 3.0, "items": 4, "right": "10/10"}
-    own = {"queries": {"a": asked, "b": asked}, "index": {"seconds": 5.0, "mb": 6, "peak_mb": 7}}
+    own = {"queries": {"a": asked, "b": asked}, "index": {"seconds": 5.0, "cpu_seconds": 4.0, "mb": 6, "peak_mb": 7}}
     wrong = asked | {"right": "0/10", "wrong": ["lacks items"]}
     peers = {
         "one": {"items": 10, "load_s": 1.0, "queries": {"a": wrong, "b": {"error": "500: no"}}},
