@@ -102,24 +102,25 @@ class Searcher:
         return self._documents(connection, [found[0]])[0] if found else None
 
     def _start(self, connection: sqlite3.Connection, asked: Search) -> _Start:
-        conditions, low, high, within = list(asked.conditions), 0, MAX_PLACE, self.meta.count
+        conditions = list(asked.conditions)
         if asked.collections is not None and not asked.collections >= set(self.meta.counts):
             conditions.append(listed("collection", in_list("collection", sorted(asked.collections))))
         # Of N items k match: listing looks at k of them, walking at limit * N / k on average, so up to the root of
         # limit * N listing is cheaper; twice that, since other conditions make matches rarer.
-        most = 2 * math.isqrt(asked.limit * self.meta.count)
+        most = min(2 * math.isqrt(asked.limit * self.meta.count), self.meta.count)
+        rarest, count = _rarest(connection, [lister for one in conditions for lister in one.listers], most)
+        low, high, within = 0, MAX_PLACE, self.meta.count
         if asked.interval_us is not None:
             conditions.append(in_interval(*asked.interval_us))
             before, after = self.meta.reach_us
             first_us, last_us = asked.interval_us[0] - after, asked.interval_us[1] + before
             low, high = span_of(first_us, last_us)
-            within = _within(connection, first_us, last_us, max(most, MAX_SORTED) + 1)
-        listers = [lister for condition in conditions for lister in condition.listers]
-        rarest = _rarest(connection, listers, min(most, within))
-        numbers = {n for (n,) in connection.execute(rarest.text, rarest.values)} if rarest else None
+            within = _within(connection, first_us, last_us, (count if rarest else MAX_SORTED) + 1)
+        numbers = None
+        if rarest is not None and count < within:
+            numbers = {n for (n,) in connection.execute(rarest.text, rarest.values) if low <= n <= high}
         test = joined("AND", [Sql("1"), *(condition.test for condition in conditions)])
-        inside = None if numbers is None else sorted(n for n in numbers if low <= n <= high)
-        return _Start(test, low, high, within, inside)
+        return _Start(test, low, high, within, None if numbers is None else sorted(numbers))
 
     def _count(self, connection: sqlite3.Connection, asked: Search, start: _Start) -> int | None:
         """How many items match, or None: more than MAX_MATCHED, or it takes long to say."""
@@ -179,8 +180,8 @@ def _within(connection: sqlite3.Connection, first_us: int, last_us: int, most: i
     return int(found)
 
 
-def _rarest(connection: sqlite3.Connection, listers: Sequence[Sql], most: int) -> Sql | None:
-    """The query that lists the fewest items, if that is fewer than `most`."""
+def _rarest(connection: sqlite3.Connection, listers: Sequence[Sql], most: int) -> tuple[Sql | None, int]:
+    """The query that lists the fewest items, if that is fewer than `most`, and how many."""
     best, fewest = None, most
     for lister in listers:
         text = f"SELECT count(*) FROM ({lister.text} LIMIT {fewest})"
@@ -189,7 +190,7 @@ def _rarest(connection: sqlite3.Connection, listers: Sequence[Sql], most: int) -
             best, fewest = lister, count
         if fewest <= _ENOUGH:
             break
-    return best
+    return best, fewest
 
 
 def _source(start: _Start, walk: str) -> tuple[str, Sql]:
