@@ -91,17 +91,23 @@ def stac_fastapi_pgstac(database: str, port: int, python: str = sys.executable) 
         "PGUSER": "postgres", "PGPASSWORD": "none", "PGHOST": place["host"].replace("/", "%2F"),
         "PGPORT": place["port"], "PGDATABASE": "postgres", "ENABLE_RESPONSE_MODELS": "false",
     }  # fmt: skip
-    command = [python, "-m", "uvicorn", "stac_fastapi.pgstac.app:app", "--port", str(port), "--log-level", "error"]
+    app = ["--factory", "stac_fastapi.pgstac.app:create_app"]
+    command = [python, "-m", "uvicorn", *app, "--port", str(port), "--log-level", "error"]
     process = subprocess.Popen(command, env=environment)
     try:
-        _wait_for(port, process)
+        wait_for(port, process, "stac-fastapi-pgstac")
         yield f"http://127.0.0.1:{port}/"
     finally:
         process.terminate()
         process.wait()
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for(port: int, process: subprocess.Popen[bytes], name: str) -> None:
+    """Wait until a server on this machine answers.
+
+    Raises:
+        DeepSentinelError: it has ended, or answers nothing in half a minute.
+    """
     import requests
 
     until = time.monotonic() + _WAIT_S
@@ -110,7 +116,7 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
             requests.get(f"http://127.0.0.1:{port}/", timeout=_WAIT_S)
             return
         time.sleep(0.1)
-    raise DeepSentinelError(f"stac-fastapi-pgstac answers nothing on port {port}; its output says why")
+    raise DeepSentinelError(f"{name} answers nothing on port {port} after {_WAIT_S} s; its output says why")
 
 
 def _run(command: Sequence[object]) -> None:

@@ -5,6 +5,7 @@ times, quality and classes, so that a million rows take half a minute.
 """
 
 import datetime as dt
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,54 @@ def write_synthetic(folder: Path, build: Path, count: int, seed: int = 0) -> Non
             writer.write_table(_rows(templates, start, lon[rows], lat[rows], rng), row_group_size=ROW_GROUP_ROWS)
 
 
+def write_again(source: Path, folder: Path, seed: int = 0) -> dict[str, int]:
+    """Publish in `folder` what `source` would be later: of every 1,000 items 10 more, 5 changed and 1 gone; how many.
+
+    Only the collection's document and index are written, which is what servers look at.
+    """
+    rng, counts = np.random.default_rng(seed), {"new": 0, "changed": 0, "gone": 0}
+    (folder / "labelled").mkdir(parents=True, exist_ok=True)
+    for name in ("catalog.json", "labelled/collection.json"):
+        (folder / name).write_bytes((source / name).read_bytes())
+    path = folder / "labelled" / "items.parquet"
+    with (
+        pq.ParquetFile(source / "labelled" / "items.parquet") as file,
+        pq.ParquetWriter(path, file.schema_arrow, compression="zstd") as writer,
+    ):
+        for group in range(file.num_row_groups):
+            rows = file.read_row_group(group).combine_chunks()
+            per_1000 = rows.num_rows / 1000
+            gone, changed, new = (round(share * per_1000) for share in (1, 5, 10))
+            kept = np.sort(rng.permutation(rows.num_rows)[gone:])
+            more = _renamed(rows.take(pa.array(rng.integers(0, rows.num_rows, new))), counts["new"], rng)
+            writer.write_table(pa.concat_tables([_resplit(rows.take(pa.array(kept)), changed, rng), more]))
+            for name, count in (("new", new), ("changed", changed), ("gone", gone)):
+                counts[name] += count
+    return counts
+
+
+def _renamed(rows: pa.Table, first: int, rng: np.random.Generator) -> pa.Table:
+    """Rows of other ids and times."""
+    times = rows["datetime"].to_numpy() + rng.integers(1, 86_400, len(rows)).astype("timedelta64[s]")
+    drawn = {"id": pa.array([f"q{first + i:07d}" for i in range(len(rows))]), "datetime": pa.array(times)}
+    return _with(rows, drawn)
+
+
+def _resplit(rows: pa.Table, count: int, rng: np.random.Generator) -> pa.Table:
+    """Some rows in another split."""
+    splits = np.array(rows["deepsentinel:split"].to_pylist(), object)
+    chosen = rng.permutation(len(rows))[:count]
+    splits[chosen] = np.where(splits[chosen] == "train", "none", "train")
+    return _with(rows, {"deepsentinel:split": pa.array(splits.tolist())})
+
+
+def _with(rows: pa.Table, drawn: Mapping[str, pa.Array]) -> pa.Table:
+    for name, values in drawn.items():
+        at = rows.schema.get_field_index(name)
+        rows = rows.set_column(at, rows.schema.field(at), values.cast(rows.schema.field(at).type))
+    return rows
+
+
 def _rebased(item: dict[str, Any]) -> dict[str, Any]:
     from catalog.items import rebase
 
@@ -82,8 +131,4 @@ def _rows(templates: pa.Table, first: int, lon: Any, lat: Any, rng: np.random.Ge
         "deepsentinel:shard": pa.array((first + np.arange(count)) // schema.SHARD_ROWS),
         "deepsentinel:index": pa.array((first + np.arange(count)) % schema.SHARD_ROWS),
     }
-    table = templates.take(pa.array(rng.integers(0, templates.num_rows, count)))
-    for name, values in drawn.items():
-        at = table.schema.get_field_index(name)
-        table = table.set_column(at, templates.schema.field(at), values)
-    return table
+    return _with(templates.take(pa.array(rng.integers(0, templates.num_rows, count))), drawn)

@@ -1,5 +1,7 @@
 """Items as Arrow: one flat table, as stac-geoparquet 1.1 lays it out, with types that are given, not inferred."""
 
+import datetime as dt
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -89,6 +91,9 @@ _TIMES = ("datetime", "start_datetime", "end_datetime")  # the columns that the 
 _TIME = pa.timestamp("us", tz="UTC")
 _CUBE = "cube:dimensions"
 _BOX = ("xmin", "ymin", "xmax", "ymax")
+_OUTSIDE = (
+    "type", "stac_version", "stac_extensions", "id", "collection", "geometry", "bbox", "links", "assets",
+)  # of an item's members, those that are no properties  # fmt: skip
 _DATA = {**_TEXTS, "roles": _STRINGS, **_ZARR, "bands": _BANDS}
 _ASSETS = {"data": pa.struct(_DATA), **{name: pa.struct(_FILE) for name in (*PICTURES, "objects")}}
 _FLAT = {
@@ -124,18 +129,42 @@ def to_items(rows: pa.Table | pa.RecordBatch) -> Iterator[dict[str, Any]]:
 
     Also reads items of models and embeddings, whose index stac-geoparquet wrote.
     """
-    outside = {*_FLAT, "geometry", "bbox", "assets"}
-    for row in rows.to_pylist():
-        stated = _without_nulls(row)
-        properties = {name: stated[name] for name in row if name not in outside and name in stated}
-        for name in _TIMES:
-            time = properties.get(name)
-            properties[name] = None if time is None else time.isoformat().replace("+00:00", "Z")
-        top = {name: stated[name] for name in ("type", "stac_version", "stac_extensions", "id", "collection")}
-        geometry = json.loads(shapely.to_geojson(shapely.from_wkb(row["geometry"])))
-        bbox = [row["bbox"][edge] for edge in _BOX]
-        rest = {"links": stated["links"], "assets": stated["assets"]}
-        yield {**top, "geometry": geometry, "bbox": bbox, "properties": properties, **rest}
+    columns = {name: values_of(rows[name]) for name in rows.schema.names}
+    columns["geometry"] = [json.loads(shape) for shape in shapely.to_geojson(shapely.from_wkb(columns["geometry"]))]
+    columns["bbox"] = [[box[edge] for edge in _BOX] for box in columns["bbox"]]
+    for name in _TIMES:
+        columns[name] = [_zulu(time) for time in columns.get(name, [None] * rows.num_rows)]
+    names = [name for name in columns if name not in _OUTSIDE]
+    stated = zip(*(columns[name] for name in names), strict=True)
+    for outside, values in zip(zip(*(columns[name] for name in _OUTSIDE), strict=True), stated, strict=True):
+        item = dict(zip(_OUTSIDE, outside, strict=True))
+        kept = {name: value for name, value in zip(names, values, strict=True) if value is not None or name in _TIMES}
+        rest = {name: item.pop(name) for name in ("links", "assets")}
+        yield {**item, "properties": kept, **rest}
+
+
+def values_of(array: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """Elements as Python objects; what is null in a struct is left out of it."""
+    array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    if pa.types.is_struct(array.type):
+        names = [field.name for field in array.type]
+        members = zip(*(values_of(array.field(i)) for i in range(len(names))), strict=True)
+        found: list[Any] = [
+            {name: value for name, value in zip(names, row, strict=True) if value is not None} for row in members
+        ]
+    elif pa.types.is_list(array.type):
+        ends = array.offsets.to_pylist()
+        inner = values_of(array.values.slice(ends[0], ends[-1] - ends[0]))
+        found = [inner[start - ends[0] : end - ends[0]] for start, end in itertools.pairwise(ends)]
+    else:
+        return list(array.to_pylist())
+    if array.null_count:
+        return [value if valid else None for value, valid in zip(found, array.is_valid().to_pylist(), strict=True)]
+    return found
+
+
+def _zulu(time: dt.datetime | None) -> str | None:
+    return None if time is None else time.isoformat().replace("+00:00", "Z")
 
 
 def _geometries(items: Sequence[Mapping[str, Any]]) -> pa.Array:
@@ -145,9 +174,3 @@ def _geometries(items: Sequence[Mapping[str, Any]]) -> pa.Array:
 
 def _times(values: Sequence[str]) -> pa.Array:
     return pa.array(np.array([value.removesuffix("Z") for value in values], "datetime64[us]")).cast(_TIME)
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
-    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value

@@ -4,7 +4,8 @@
 
 `/api` is a STAC API (core, collections, features, item search, filter, sort, fields, query), `/stac` the static
 catalog, `/data` and `/previews` its files with byte ranges, `/browser` STAC Browser. The search index is built at
-the first start, from the geoparquet of the collections, and again after the catalog was published anew.
+the first start, from the geoparquet of the collections; after the catalog was published anew, the next start adds to
+it what is new.
 """
 
 import contextlib

@@ -6,17 +6,20 @@ image stands beside it under a name of its own.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import psycopg
+import pyarrow as pa
 from pypgstac.db import PgstacDB
 from pypgstac.load import Loader, Methods
 from pypgstac.migrate import Migrate
 
 from catalog.errors import DeepSentinelError
-from catalog.index import read_items
+from catalog.item_table import to_items
+from catalog.serving.documents import opened, row_hashes
 from catalog.serving.origin import served_item
 from catalog.serving.published import Published, PublishedCollection
 from catalog.serving.queryables import Kind, Queryable
@@ -25,6 +28,10 @@ from catalog.serving.stated import Stated
 
 OWN_TIME = "deepsentinel:datetime"
 _FORMAT = 1  # raise it when items are stored in another way
+_OWN_TABLES = (
+    "deepsentinel_loaded (collection text PRIMARY KEY, state text)",
+    "deepsentinel_hash (collection text, id text, hash bigint, PRIMARY KEY (collection, id))",
+)
 # Where searches commonly start; place, time and id have indices of pgstac's own.
 _INDEXED = frozenset(
     {OWN_TIME, "eo:cloud_cover", "grid:code", "deepsentinel:gap_hours", "deepsentinel:corine_majority", "ml-aoi:split"}
@@ -58,7 +65,8 @@ def load(published: Published, database: str, report: Report = lambda _: None) -
     with _opened(database) as opened:
         Migrate(opened).run_migration()
         connection = opened.connect()
-        connection.execute("CREATE TABLE IF NOT EXISTS deepsentinel_loaded (collection text PRIMARY KEY, state text)")
+        for table in _OWN_TABLES:
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {table}")
         loaded: dict[str, str] = dict(
             connection.execute("SELECT collection, state FROM deepsentinel_loaded").fetchall()
         )
@@ -99,9 +107,55 @@ def _load_collection(opened: PgstacDB, collection: PublishedCollection, report: 
     document = {key: value for key, value in collection.document.items() if key != "item_assets"}
     loader.load_collections(iter([document]), Methods.upsert)
     if collection.has_items:
-        ids: list[str] = []
-        loader.load_items(_items(collection, ids, report), Methods.upsert)
-        connection.execute("DELETE FROM items WHERE collection = %s AND id <> ALL (%s)", (name, ids))
+        found = connection.execute("SELECT id, hash FROM deepsentinel_hash WHERE collection = %s", (name,)).fetchall()
+        known: dict[str, int] = dict(found)
+        fresh: dict[str, int] = {}
+        loader.load_items(_changed(collection, known, fresh, report), Methods.upsert)
+        _remember_hashes(connection, name, known, fresh)
+        connection.execute(
+            "DELETE FROM items WHERE collection = %s AND NOT EXISTS (SELECT FROM deepsentinel_hash AS known "
+            "WHERE known.collection = items.collection AND known.id = items.id)",
+            (name,),
+        )
+
+
+def _changed(
+    collection: PublishedCollection, known: dict[str, int], fresh: dict[str, int], report: Report
+) -> Iterator[dict[str, Any]]:
+    """The items that the database does not hold as they are now.
+
+    Args:
+        known: hashes of the items that it holds; those that are still published are taken out.
+        fresh: receives the hashes of the items given.
+    """
+    with opened(collection.items) as file:
+        for group in range(file.num_row_groups):
+            rows = file.read_row_group(group)
+            hashes = row_hashes(rows, f"{_FORMAT}/{collection.folder.name}").view(np.int64).tolist()
+            stated = dict(zip(rows["id"].to_pylist(), hashes, strict=True))
+            mask = [known.pop(one, None) != found for one, found in stated.items()]
+            for item in to_items(rows.filter(pa.array(mask, pa.bool_()))):
+                fresh[item["id"]] = stated[item["id"]]
+                yield _stored(item, collection)
+            report(len(stated))
+
+
+def _stored(item: dict[str, Any], collection: PublishedCollection) -> dict[str, Any]:
+    stored = served_item(item, collection.folder.name)
+    properties = stored["properties"]
+    return {**stored, "properties": {**properties, OWN_TIME: properties["datetime"]}}
+
+
+def _remember_hashes(
+    connection: psycopg.Connection[Any], collection: str, gone: Iterable[str], fresh: Mapping[str, int]
+) -> None:
+    """After the items themselves, so that those of a load that was interrupted are loaded again."""
+    with connection.transaction(), connection.cursor() as cursor:
+        old = [*gone, *fresh]
+        cursor.execute("DELETE FROM deepsentinel_hash WHERE collection = %s AND id = ANY (%s)", (collection, old))
+        with cursor.copy("COPY deepsentinel_hash FROM STDIN") as copy:
+            for one, found in fresh.items():
+                copy.write_row((collection, one, found))
 
 
 def _remember(connection: psycopg.Connection[Any], collection: PublishedCollection) -> None:
@@ -109,15 +163,6 @@ def _remember(connection: psycopg.Connection[Any], collection: PublishedCollecti
         "INSERT INTO deepsentinel_loaded VALUES (%s, %s) ON CONFLICT (collection) DO UPDATE SET state = EXCLUDED.state",
         (collection.collection_id, _state(collection)),
     )
-
-
-def _items(collection: PublishedCollection, ids: list[str], report: Report) -> Iterator[dict[str, Any]]:
-    for item in read_items(collection.items):
-        stored = served_item(item, collection.folder.name)
-        properties = stored["properties"]
-        ids.append(stored["id"])
-        report(1)
-        yield {**stored, "properties": {**properties, OWN_TIME: properties["datetime"]}}
 
 
 def _load_queryables(connection: psycopg.Connection[Any], stated: Stated) -> None:

@@ -32,6 +32,7 @@ class Queryable:
     kind: Kind
 
 
+MAX_VALUES = 64  # a property of so few values is listed whole
 _DIALECT = "https://json-schema.org/draft/2019-09/schema"  # the newest that stac-api-validator 0.6 knows
 _OUTSIDE = ("type", "stac_version", "stac_extensions", "id", "collection", "geometry", "bbox", "links", "assets")
 _NOT_ASKED = ("proj:shape", "proj:transform", "proj:bbox")  # arrays of numbers whose order is what they say

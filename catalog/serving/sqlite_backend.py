@@ -18,6 +18,7 @@ from catalog.serving.published import Published
 from catalog.serving.sqlite_build import Report, build_index, state_of
 from catalog.serving.sqlite_client import Index, SqliteClient, SqliteFilters
 from catalog.serving.sqlite_file import Meta, connect
+from catalog.serving.sqlite_renew import renew_index
 
 
 class SqliteBackend:
@@ -81,12 +82,16 @@ def default_index(folder: Path) -> Path:
 def ensure_index(published: Published, path: Path, report: Report = lambda _: None) -> bool:
     """Make the index of a published folder, unless it is there already; returns whether it was made.
 
+    Of one that is there from before the folder was published anew, what did not change is taken over.
+
     Args:
         report: called with the number of items done since the last call.
     """
-    if _state(path) == state_of(published):
+    state = _state(path)
+    if state == state_of(published):
         return False
-    build_index(published, path, report)
+    if state is None or not renew_index(published, path, path, report):
+        build_index(published, path, report)
     return True
 
 

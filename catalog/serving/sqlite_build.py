@@ -1,8 +1,11 @@
 """Build the search index of a published folder: one SQLite file, made aside and renamed when it is whole.
 
-Tables: `item`, one narrow row an item in the default order of results (the newest first), with a typed column for
-every queryable; `area`, an R*Tree of footprints; `tag`, the values of array properties; `document`, the items as
-compressed JSON, in the order of the geoparquet and so with neighbours on the ground together; `meta`, JSON by key.
+Tables: `item`, one narrow row an item in the default order of results (`catalog.serving.places`), with a typed column
+for every queryable; `area`, an R*Tree of footprints; `tag`, the values of array properties; `document`, the items as
+compressed JSON, in the order of the geoparquet and so with neighbours on the ground together; `origin`, by place the
+hash of the row of the geoparquet that an item was made from; `meta`, JSON by key.
+
+Where there is an index of an earlier state of the folder, `catalog.serving.sqlite_renew` makes the new one of it.
 """
 
 import hashlib
@@ -11,36 +14,88 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-import shapely
 from numpy.typing import NDArray
 
 from catalog.errors import CorpusError
-from catalog.serving.documents import read_documents
-from catalog.serving.origin import served_item
+from catalog.serving.documents import documents, opened, row_hashes
+from catalog.serving.places import places_of
 from catalog.serving.published import Published, PublishedCollection
 from catalog.serving.queryables import Kind, Queryable, queryables_of
 from catalog.serving.sql import index_of, quoted
-from catalog.serving.sqlite_file import compress
-from catalog.serving.tally import Tally, column_value
-from catalog.serving.times import to_us
+from catalog.serving.sqlite_describe import describe
+from catalog.serving.sqlite_rows import OWN_COLUMNS, Rows, rows_of
 
-FORMAT = 1  # raise it when the tables change
-_OWN_COLUMNS = (
-    "collection TEXT, _document INTEGER, _start INTEGER, _end INTEGER, _west REAL, _south REAL, _east REAL, _north REAL"
-)
-_BATCH = 2048
+FORMAT = 2  # raise it when the tables change
 _DICTIONARY_BYTES = 16_384  # zlib looks twice as far back, but hashes all of it for every document
+_CACHE_KIB = 65_536
 _SQL_TYPES = {Kind.NUMBER: "REAL", Kind.TRUTH: "INTEGER", Kind.TIME: "INTEGER"}
 
 Report = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Some rows of a collection's index, as they lie in the file."""
+
+    rows: pa.Table
+    places: NDArray[np.int64]
+    hashes: NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One collection of a published folder, and the places of its items."""
+
+    collection: PublishedCollection
+    places: NDArray[np.int64]
+
+    @property
+    def folder(self) -> str:
+        """Name of the collection's folder."""
+        return self.collection.folder.name
+
+    def groups(self, masks: Sequence[NDArray[np.bool_]] | None = None) -> Iterator[Group]:
+        """The rows.
+
+        Args:
+            masks: of each group of them, which ones; all where None.
+
+        Raises:
+            CorpusError: the index is damaged.
+        """
+        first = 0
+        with opened(self.collection.items) as file:
+            for number in range(file.num_row_groups):
+                span = slice(first, first + file.metadata.row_group(number).num_rows)
+                first = span.stop
+                if masks is None or masks[number].any():
+                    rows = file.read_row_group(number).combine_chunks()
+                    yield self._group(rows, self.places[span], None if masks is None else masks[number])
+
+    def _group(self, rows: pa.Table, places: NDArray[np.int64], mask: NDArray[np.bool_] | None) -> Group:
+        if mask is not None:
+            rows, places = rows.filter(pa.array(mask)).combine_chunks(), places[mask]
+        return Group(rows, places, row_hashes(rows, self.folder))
+
+
+def parts_of(published: Published) -> list[Part]:
+    """The collections that have items."""
+    collections = [one for one in published.collections if one.has_items]
+    return [Part(one, places) for one, places in zip(collections, places_of(collections), strict=True)]
+
+
+def asked_of(parts: Sequence[Part]) -> tuple[Queryable, ...]:
+    """The queryables of all collections, each once."""
+    found = itertools.chain(*(queryables_of(pq.read_schema(one.collection.items)) for one in parts))
+    return tuple({one.name: one for one in found}.values())
 
 
 def state_of(published: Published) -> str:
@@ -56,61 +111,100 @@ def build_index(published: Published, path: Path, report: Report = lambda _: Non
         report: called with the number of items done since the last call.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside, staging = (path.with_name(f".{path.name}.{os.getpid()}{suffix}") for suffix in ("", ".staging"))
-    state = state_of(published)
-    try:
-        with closing(sqlite3.connect(aside, isolation_level=None)) as database:
-            database.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-262144")
+    with aside(published, path) as (state, file, staging):
+        parts = parts_of(published)
+        with closing(connect_aside(file)) as database:
             database.execute("ATTACH ? AS staging", (str(staging),))
             database.execute("PRAGMA staging.journal_mode=OFF")
-            meta = _fill(database, published, report) | {"state": state}
-            rows = [(key, value if key == "dictionary" else json.dumps(value)) for key, value in meta.items()]
-            database.executemany("INSERT INTO meta VALUES (?, ?)", rows)
-            database.execute("COMMIT")
+            _fill(database, parts, asked_of(parts), state, report)
+
+
+@contextmanager
+def aside(published: Published, path: Path) -> Iterator[tuple[str, Path, Path]]:
+    """The state of a folder, where to build its index, and a place to sort; at the end the index moves to its path.
+
+    Raises:
+        CorpusError: the folder changed meanwhile.
+    """
+    state = state_of(published)
+    file, staging = (path.with_name(f".{path.name}.{os.getpid()}{suffix}") for suffix in ("", ".staging"))
+    try:
+        yield state, file, staging
         if state_of(published) != state:
             raise CorpusError(f"{published.folder} was published again while it was being indexed; start again")
-        _sync(aside)
-        aside.replace(path)
+        _sync(file)
+        file.replace(path)
     finally:
-        for file in (aside, staging):
-            file.unlink(missing_ok=True)
+        for one in (file, staging):
+            one.unlink(missing_ok=True)
 
 
-def _fill(database: sqlite3.Connection, published: Published, report: Report) -> dict[str, Any]:
-    """Fill all tables but `meta`; returns what belongs there."""
-    collections = [one for one in published.collections if one.has_items]
-    found = itertools.chain(*(queryables_of(pq.read_schema(one.items)) for one in collections))
-    asked = tuple({one.name: one for one in found}.values())
+def connect_aside(file: Path) -> sqlite3.Connection:
+    """Open a file that is thrown away should anything go wrong, so that nothing need be undone."""
+    database = sqlite3.connect(file, isolation_level=None)
+    database.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-{_CACHE_KIB}")
+    return database
+
+
+def made_rows(
+    parts: Sequence[Part],
+    asked: Sequence[Queryable],
+    dictionary: bytes,
+    first_document: int = 0,
+    masks: Sequence[Sequence[NDArray[np.bool_]] | None] | None = None,
+) -> Iterator[Rows]:
+    """Rows of the tables, group by group.
+
+    Args:
+        masks: of each part those of its groups; all rows where None.
+    """
+    for part, chosen in zip(parts, masks or [None] * len(parts), strict=True):
+        for group in part.groups(chosen):
+            yield rows_of(group.rows, group.places, group.hashes, first_document, asked, part.folder, dictionary)
+            first_document += len(group.rows)
+
+
+def insert(database: sqlite3.Connection, schema: str, found: Rows) -> None:
+    """Put rows into the tables.
+
+    Args:
+        schema: where `item` and `tag` are: in `main`, or in `staging` to be sorted.
+    """
+    if not found.item:
+        return
+    marks = ", ".join("?" * len(found.item[0]))
+    database.executemany(f"INSERT INTO {schema}.item VALUES ({marks})", found.item)
+    database.executemany(f"INSERT INTO {schema}.tag VALUES (?, ?, ?)", found.tag)
+    database.executemany("INSERT INTO area VALUES (?, ?, ?, ?, ?)", found.area)
+    database.executemany("INSERT INTO document VALUES (?, ?)", found.document)
+    database.executemany("INSERT INTO origin VALUES (?, ?)", found.origin)
+
+
+def write_meta(database: sqlite3.Connection, meta: dict[str, Any]) -> None:
+    """State what an index is; `Meta.read` reads it."""
+    database.execute("DELETE FROM meta")
+    rows = [(key, value if key == "dictionary" else json.dumps(value)) for key, value in meta.items()]
+    database.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+
+
+def _fill(
+    database: sqlite3.Connection, parts: Sequence[Part], asked: Sequence[Queryable], state: str, report: Report
+) -> None:
     _create(database, asked)
-    tally = Tally(asked)
     database.execute("BEGIN")
-    dictionary = _dictionary(collections)
-    first_document, of_collection = 0, {}
-    for collection, places in zip(collections, _places(collections), strict=True):
-        documents = range(first_document, first_document + len(places))
-        items = zip(documents, places.tolist(), _items(collection), strict=True)
-        while batch := list(itertools.islice(items, _BATCH)):
-            _insert(database, batch, asked, dictionary, tally)
-            report(len(batch))
-        first_document += len(places)
-        of_collection[collection.collection_id] = [one.name for one in asked if one.name in tally.stated]
-        tally.stated.clear()
+    dictionary = _dictionary(parts)
+    for found in made_rows(parts, asked, dictionary):
+        insert(database, "staging", found)
+        report(len(found.item))
     _sort_in(database, asked)
-    return {
-        "count": first_document,
-        "counts": dict(database.execute("SELECT collection, count(*) FROM item GROUP BY 1").fetchall()),
-        "queryables": [[one.name, one.kind.name] for one in asked],
-        "of_collection": of_collection,
-        "values": tally.few(),
-        "complete": sorted({one.name for one in asked} - tally.lacking),
-        "reach": _reach(database),
-        "dictionary": dictionary,
-    }
+    meta = describe(database, asked)
+    write_meta(database, {**meta, "format": FORMAT, "state": state, "dictionary": dictionary})
+    database.execute("COMMIT")
 
 
 def _create(database: sqlite3.Connection, asked: Sequence[Queryable]) -> None:
     typed = ", ".join(f"{quoted(one.name)} {_SQL_TYPES.get(one.kind, 'TEXT')}" for one in asked)
-    columns = f"{_OWN_COLUMNS}, {typed}, id TEXT, _geometry BLOB"
+    columns = f"{OWN_COLUMNS}, {typed}, id TEXT, _geometry BLOB"
     database.execute(f"CREATE TABLE item (n INTEGER PRIMARY KEY, {columns})")
     database.execute(f"CREATE TABLE staging.item (n, {columns})")
     database.execute("CREATE TABLE staging.tag (property, value, n)")
@@ -118,74 +212,15 @@ def _create(database: sqlite3.Connection, asked: Sequence[Queryable]) -> None:
     database.execute(f"CREATE TABLE tag (property INTEGER, value, n INTEGER, {key}) WITHOUT ROWID")
     database.execute("CREATE VIRTUAL TABLE area USING rtree(k, west, east, south, north)")
     database.execute("CREATE TABLE document (d INTEGER PRIMARY KEY, body BLOB)")
+    database.execute("CREATE TABLE origin (n INTEGER PRIMARY KEY, hash INTEGER)")
     database.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value)")
 
 
-def _places(collections: Sequence[PublishedCollection]) -> list[NDArray[np.int64]]:
-    """Of every item of every collection, its place in the default order: by datetime, the newest first, then by id."""
-    parts = [pq.read_table(one.items, columns=["datetime", "id"]) for one in collections]
-    if not parts:
-        return []
-    times = pa.chunked_array([chunk for part in parts for chunk in _as_us(part["datetime"]).chunks], pa.int64())
-    ids = pa.chunked_array([chunk for part in parts for chunk in part["id"].chunks], pa.string())
-    table = pa.table({"time": times, "id": ids})
-    order = pa.compute.sort_indices(table, [("time", "descending"), ("id", "descending")]).to_numpy()
-    places = np.empty(len(order), np.int64)
-    places[order] = np.arange(len(order))
-    return np.split(places, np.cumsum([len(part) for part in parts])[:-1])
-
-
-def _as_us(times: pa.ChunkedArray) -> pa.ChunkedArray:
-    if pa.types.is_timestamp(times.type):
-        return times.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
-    return pa.chunked_array([pa.array([to_us(text) for text in times.to_pylist()], pa.int64())])
-
-
-def _items(collection: PublishedCollection) -> Iterator[dict[str, Any]]:
-    for item in read_documents(collection.items):
-        yield served_item(item, collection.folder.name)
-
-
-def _dictionary(collections: Sequence[PublishedCollection]) -> bytes:
+def _dictionary(parts: Sequence[Part]) -> bytes:
     """Items to compress the others against: they share nearly all of their text."""
-    samples = [orjson.dumps(item) for one in collections for item in itertools.islice(_items(one), 4)]
+    firsts = [(next(one.groups()).rows.slice(0, 4), one.folder) for one in parts if len(one.places)]
+    samples = [document for rows, folder in firsts for document in documents(rows, folder)]
     return b"".join(samples)[-_DICTIONARY_BYTES:]
-
-
-def _insert(
-    database: sqlite3.Connection,
-    batch: Sequence[tuple[int, int, dict[str, Any]]],
-    asked: Sequence[Queryable],
-    dictionary: bytes,
-    tally: Tally,
-) -> None:
-    items = [item for _, _, item in batch]
-    shapes = shapely.to_wkb(shapely.from_geojson([orjson.dumps(item["geometry"]) for item in items]))
-    arrays = [(number, one.name) for number, one in enumerate(asked) if one.kind.is_array]
-    rows, tags, areas, documents = [], [], [], []
-    for (document, place, item), shape in zip(batch, shapes, strict=True):
-        properties, (west, south, east, north) = item["properties"], _edges(item["bbox"])
-        values = [column_value(one, properties.get(one.name), tally) for one in asked]
-        start, end = (
-            to_us(properties.get(key) or properties["datetime"]) for key in ("start_datetime", "end_datetime")
-        )
-        rows.append(
-            (place, item["collection"], document, start, end, west, south, east, north, *values, item["id"], shape)
-        )
-        tags += [(number, value, place) for number, name in arrays for value in set(properties.get(name) or ())]
-        spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-        areas += [(2 * place + part, *span, south, north) for part, span in enumerate(spans)]
-        documents.append((document, compress(orjson.dumps(item), dictionary)))
-    marks = ", ".join("?" * len(rows[0]))
-    database.executemany(f"INSERT INTO staging.item VALUES ({marks})", rows)
-    database.executemany("INSERT INTO staging.tag VALUES (?, ?, ?)", tags)
-    database.executemany("INSERT INTO area VALUES (?, ?, ?, ?, ?)", areas)
-    database.executemany("INSERT INTO document VALUES (?, ?)", documents)
-
-
-def _edges(bbox: Sequence[float]) -> tuple[float, float, float, float]:
-    half = len(bbox) // 2
-    return bbox[0], bbox[1], bbox[half], bbox[half + 1]
 
 
 def _sort_in(database: sqlite3.Connection, asked: Sequence[Queryable]) -> None:
@@ -194,12 +229,6 @@ def _sort_in(database: sqlite3.Connection, asked: Sequence[Queryable]) -> None:
     database.execute("INSERT INTO main.tag SELECT * FROM staging.tag ORDER BY property, value, n")
     for name in ("collection", "id", *(one.name for one in asked if not one.kind.is_array)):
         database.execute(f"CREATE INDEX {index_of(name)} ON item ({quoted(name)})")
-
-
-def _reach(database: sqlite3.Connection) -> list[int]:
-    """The furthest that an item's start lies before, and its end after, its datetime: microseconds."""
-    row = database.execute('SELECT max("datetime" - _start), max(_end - "datetime") FROM item').fetchone()
-    return [max(0, reach or 0) for reach in row]
 
 
 def _sync(path: Path) -> None:

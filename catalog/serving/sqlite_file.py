@@ -17,6 +17,7 @@ from catalog.serving.queryables import Kind, Queryable
 class Meta:
     """What an index says about itself."""
 
+    format: int
     state: str
     count: int
     counts: Mapping[str, int]
@@ -29,15 +30,15 @@ class Meta:
 
     @classmethod
     def read(cls, connection: sqlite3.Connection) -> "Meta":
-        """Read what `build_index` wrote."""
+        """Read what building wrote."""
         raw = dict(connection.execute("SELECT key, value FROM meta"))
         dictionary = raw.pop("dictionary")
         found = {key: json.loads(value) for key, value in raw.items()}
         asked = tuple(Queryable(name, Kind[kind]) for name, kind in found["queryables"])
         before, after = found["reach"]
         return cls(
-            found["state"], found["count"], found["counts"], asked, found["of_collection"], found["values"],
-            frozenset(found["complete"]), (before, after), dictionary,
+            found["format"], found["state"], found["count"], found["counts"], asked,
+            found["of_collection"], found["values"], frozenset(found["complete"]), (before, after), dictionary,
         )  # fmt: skip
 
 

@@ -8,8 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from catalog.serving.published import Published, PublishedCollection
-from catalog.serving.queryables import Kind, Queryable, queryables_of
-from catalog.serving.tally import MAX_VALUES
+from catalog.serving.queryables import MAX_VALUES, Kind, Queryable, queryables_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,3 +185,10 @@ def api(request, published, tmp_path_factory) -> Iterator[str]:
     opened, folder = Published.open(published), tmp_path_factory.mktemp(request.param)
     with BACKENDS[request.param](opened, folder) as backend, serving(create_app(opened, backend)) as origin:
         yield origin
+
+
+@pytest.fixture
+def empty_database() -> Iterator[str]:
+    """URL of a database that nothing was loaded into."""
+    with database() as url:
+        yield url
