@@ -10,8 +10,6 @@ _DEG_LAT_M = 110_574.0  # least length of a degree of latitude (WGS 84, at the e
 _DEG_LON_M = 111_319.0  # least length of a degree of longitude over the cosine of the latitude
 _WIDER = 1.001  # UTM, in which distances are checked, shrinks lengths by up to 0.04 %
 _BEND_M = 1.0  # how far a side strays from the straight line between its corners
-_MIXERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # splitmix64 (Steele et al. 2014)
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 Blocks = NDArray[np.uint64]
 """Numbers of blocks."""
@@ -45,17 +43,6 @@ def touched(bounds_deg: NDArray[np.float64], block_deg: float, wider_m: ArrayLik
     rows = _row(_middles(south, north, block_deg), block_deg)
     columns = _column(_middles(west - reach, east + reach, block_deg), block_deg)
     return _number(rows[:, :, None], columns[:, None, :], block_deg).reshape(len(bounds_deg), -1)
-
-
-def uniform(blocks: Blocks, salt: int, stream: int = 0) -> NDArray[np.float64]:
-    """A number in [0, 1) for each block, the same on every machine."""
-    with np.errstate(over="ignore"):
-        state = np.asarray(blocks, np.uint64) * _GOLDEN + np.uint64(2 * salt + stream + 1)
-        for _ in range(2):
-            state = (state ^ (state >> np.uint64(30))) * _MIXERS[0]
-            state = (state ^ (state >> np.uint64(27))) * _MIXERS[1]
-            state = (state ^ (state >> np.uint64(31))) + _GOLDEN
-    return np.asarray((state >> np.uint64(11)) * 2.0**-53, np.float64)
 
 
 def _middles(low_deg: NDArray[np.float64], high_deg: NDArray[np.float64], block_deg: float) -> NDArray[np.float64]:

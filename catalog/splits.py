@@ -17,7 +17,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.blocks import Blocks, holding, touched, uniform
+from catalog.blocks import Blocks, holding, touched
+from catalog.draws import uniform
 from catalog.errors import CorpusError
 from catalog.grid import PatchGrid, bounds_deg
 from catalog.labels import check_classes

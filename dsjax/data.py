@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from catalog.bands import S1, S1_NODATA, S1_SCALE_DB, S2_10M, S2_20M, S2_SCALE, Band
 from catalog.buffers import POOL
 from catalog.corpus import Corpus
+from catalog.draws import uniform
 from catalog.schema import SHARD_ROWS
 from catalog.shard_cache import ShardCache
 from catalog.stats import BandStatistics
@@ -117,9 +118,9 @@ def random_windows(seed: int, step: int, rows: NDArray[np.intp], side_px: int, r
 
     A corner depends on the seed, the step and the row of the patch only, so any number of processes cuts the same.
     """
-    draws = np.stack([np.random.default_rng((seed, step, row)).integers(0, room_px // 2 + 1, 2) for row in rows])
-    corners = 2 * draws.astype(np.intp)
-    return Squares(np.arange(len(rows)), corners[:, 0], corners[:, 1], side_px)
+    salts = np.random.SeedSequence((seed, step)).generate_state(2, np.uint64) >> np.uint64(2)
+    tops, lefts = (2 * np.floor(uniform(rows, int(salt)) * (room_px // 2 + 1)).astype(np.intp) for salt in salts)
+    return Squares(np.arange(len(rows)), tops, lefts, side_px)
 
 
 def open_corpora(config: Pretrain) -> Corpus:

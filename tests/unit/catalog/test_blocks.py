@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from catalog.blocks import uniform
+from catalog.draws import uniform
 from catalog.grid import PatchGrid, bounds_deg, cell_at
 from catalog.mgrs import transformer, utm_epsg
 from catalog.splits import BUFFER, HELD_OUT, NONE, TEST, TRAIN, Split, SplitRules, choose_salt, split_of, splits_of
