@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,7 +37,7 @@ from catalog.patch import Provenance
 from catalog.program import main
 from catalog.publish import finish_collection, publish_root
 from catalog.shard import ShardRef
-from catalog.shard_items import MadeItem, PublishedShard, in_tasks, make_room, settle_shard
+from catalog.shard_items import MadeItem, PublishedShard, make_room, settle_shard
 from catalog.splits import SplitRules
 from catalog.stats import BandStatistics, Moments
 
@@ -77,7 +76,6 @@ def synthetic_catalog(dest: Path, count: int, *, labelled: bool = True, seed: in
     name = "labelled" if labelled else "unlabelled"
     record = CorpusRecord(name, f"DeepSentinel {name} patches", 256, "0.1.0", schema.SCHEMA_VERSION)
     folder, parts = dest / name, {}
-    pool = ThreadPoolExecutor(2)
     seconds = {"made up, not counted": 0.0, "items": 0.0}
     cells = _cells(count, EUROPE if labelled else WORLD, np.random.default_rng(seed))
     for shard in range(-(-count // schema.SHARD_ROWS)):
@@ -85,11 +83,11 @@ def synthetic_catalog(dest: Path, count: int, *, labelled: bool = True, seed: in
         grids = list(itertools.islice(cells, schema.SHARD_ROWS))
         made = [_made_up(grid, shard * schema.SHARD_ROWS + row, labelled=labelled) for row, grid in enumerate(grids)]
         between = time.perf_counter()
-        parts[shard] = _publish_shard(folder, shard, record, made, pool)
+        parts[shard] = _publish_shard(folder, shard, record, made)
         seconds["made up, not counted"] += between - started
         seconds["items"] += time.perf_counter() - between
     started = time.perf_counter()
-    finish_collection(folder, parts, SplitRules(), pool, Progress(disable=True))
+    finish_collection(folder, parts, SplitRules(), Progress(disable=True))
     publish_root(dest)
     return {**seconds, "splits, index and collection": time.perf_counter() - started}
 
@@ -112,22 +110,19 @@ def _publish_shard(
     shard: int,
     record: CorpusRecord,
     made: Sequence[tuple[Provenance, BandStatistics]],
-    pool: Executor,
 ) -> PublishedShard:
     fresh = make_room(folder, shard)
     labelled = bool(made[0][1].corine)
     names = ("thumbnail", "overview", "false_colour", *(("corine", "osm") if labelled else ()))
     files = dict.fromkeys(names, _FILE)
 
-    def publish_item(row: int) -> MadeItem:
-        provenance, statistics = made[row]
+    items = []
+    for row, (provenance, statistics) in enumerate(made):
         item = build_item(provenance, record, shard, row, statistics, files)
-        return MadeItem.of(item, provenance.grid, statistics)
-
+        items.append(MadeItem.of(item, provenance.grid, statistics))
     digest = hashlib.sha256(str(shard).encode()).hexdigest()
     arrays = tuple(spec.name for spec in schema.ARRAYS if labelled or not spec.is_label)
     ref = ShardRef(f"shards/{shard:06d}.zarr", len(made), 164_000_000, digest)
-    items = in_tasks(pool, publish_item, len(made))
     return settle_shard(folder, shard, record, ref, arrays, items, objects=False, fresh=fresh)
 
 

@@ -107,13 +107,11 @@ def publish(
     with rarely_collected(), ThreadPoolExecutor(workers or os.cpu_count()) as pool, progress:
         for build, record in records.items():
             parts = _publish_shards(build, dest / record.name, record, pool, progress, verify=verify)
-            finish_collection(dest / record.name, parts, split_rules or SplitRules(), pool, progress)
+            finish_collection(dest / record.name, parts, split_rules or SplitRules(), progress)
     publish_root(dest)
 
 
-def finish_collection(
-    folder: Path, parts: Mapping[int, PublishedShard], rules: SplitRules, pool: Executor, progress: Progress
-) -> None:
+def finish_collection(folder: Path, parts: Mapping[int, PublishedShard], rules: SplitRules, progress: Progress) -> None:
     """Replace what readers start from, collection.json last, once every shard's own files are there.
 
     Args:
@@ -141,7 +139,7 @@ def finish_collection(
     if labelled:
         replace_file(folder / class_table.NAME, class_table.class_table(statistics))
     replace_file(folder / "thumbnail.png", _map_of(parts, collection))
-    settle_items(folder, parts, stated, before, collection, pool, progress)
+    settle_items(folder, parts, stated, before, collection, progress)
     replace_file(path, json.dumps(collection, indent=2) + "\n")
     for shard, part in parts.items():
         remove_strays(folder, shard, part.rows)

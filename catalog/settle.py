@@ -3,7 +3,7 @@
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from catalog.items import rebase, shard_folder, with_split
 from catalog.shard_items import PublishedShard, item_path
 from catalog.unsettled import Stored, find_unsettled
 
-_AHEAD = 8  # batches that are being made while the index takes the one before
+_AHEAD = 4  # batches that are made while the index takes the one before
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,6 @@ def settle_items(
     stated: Sequence[Mapping[str, Any]] | None,
     before: Mapping[str, Any] | None,
     collection: Mapping[str, Any],
-    pool: Executor,
     progress: Progress,
 ) -> None:
     """Write the items of a collection that are not written yet or state another split, and the index of all items.
@@ -63,18 +62,18 @@ def settle_items(
         return _Task(path, stored, {} if stated is None else stated[number], fresh[shard])
 
     shown = progress.add_task(f"publish {folder.name}, items", total=len(rows))
-    write_batches(
-        folder / "items.parquet", _counted(_settled(map(task, order.tolist()), pool), progress, shown), collection
-    )
+    with ThreadPoolExecutor(1) as beside:  # beside the index; more threads would wait for the interpreter's lock
+        settled = _settled(map(task, order.tolist()), beside)
+        write_batches(folder / "items.parquet", _counted(settled, progress, shown), collection)
 
 
-def _settled(tasks: Iterator[_Task], pool: Executor) -> Iterator[pa.RecordBatch]:
+def _settled(tasks: Iterator[_Task], beside: Executor) -> Iterator[pa.RecordBatch]:
     """Rows of the index in this order."""
     pieces = iter(lambda: list(itertools.islice(tasks, BATCH_ROWS)), [])
-    running = deque(pool.submit(_settle, piece) for piece in itertools.islice(pieces, _AHEAD))
+    running = deque(beside.submit(_settle, piece) for piece in itertools.islice(pieces, _AHEAD))
     while running:
         yield running.popleft().result()
-        running.extend(pool.submit(_settle, piece) for piece in itertools.islice(pieces, 1))
+        running.extend(beside.submit(_settle, piece) for piece in itertools.islice(pieces, 1))
 
 
 def _settle(tasks: Sequence[_Task]) -> pa.RecordBatch:

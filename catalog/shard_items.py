@@ -5,10 +5,9 @@ published anew meets old files or new ones and no gap. `remove_strays` clears wh
 """
 
 import functools
-import itertools
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,7 +33,6 @@ from catalog.unsettled import unsettled_path, write_unsettled
 
 ITEMS_VERSION = 3  # raise it when items or pictures change, so that published shards are made again
 _MARK = "shard.json"
-_ROWS_A_TASK = 8  # 32 tasks a shard: enough for many cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +173,8 @@ def publish_shard(
 ) -> PublishedShard:
     """Write pictures and items of a shard, its sub-catalog after them, and last the mark that all of it is there.
 
-    Items of a new shard are kept in one file, from which `catalog.settle` writes each when its split is known.
+    Items of a new shard are kept in one file, from which `catalog.settle` writes each when its split is known. The pool
+    reads and draws, which lets go of the interpreter's lock; items are made here, since threads would only wait for it.
 
     Args:
         folder: the collection's, where the shard stands already.
@@ -184,15 +183,14 @@ def publish_shard(
     ref, patches = shard_ref(folder, shard), ShardPatches(folder, shard)
     fresh = make_room(folder, shard)
     known = {} if objects is None else {"objects": describe_file(objects.read_bytes())}
-    publish_patch = functools.partial(_publish_patch, patches, folder, shard, record, known, fresh)
-    made = in_tasks(pool, publish_patch, len(patches))
+    drawn = pool.map(functools.partial(_draw_patch, patches, folder, shard, fresh), range(len(patches)))
+    made = []
+    for row, (provenance, (statistics, files)) in enumerate(zip(patches.provenance, drawn, strict=True)):
+        item = build_item(provenance, record, shard, row, statistics, {**files, **known})
+        made.append(MadeItem.of(item, provenance.grid, statistics))
+        if not fresh:
+            replace_file(item_path(folder, shard, provenance.patch_id), made[-1].text)
     return settle_shard(folder, shard, record, ref, patches.arrays, made, objects=objects is not None, fresh=fresh)
-
-
-def in_tasks(pool: Executor, make: Callable[[int], MadeItem], rows: int) -> Iterator[MadeItem]:
-    """What `make` gives for each row of a shard, in order; a few rows are one task, since each task costs a bit."""
-    pieces = (range(rows)[i : i + _ROWS_A_TASK] for i in range(0, rows, _ROWS_A_TASK))
-    return itertools.chain.from_iterable(pool.map(lambda piece: list(map(make, piece)), pieces))
 
 
 def make_room(folder: Path, shard: int) -> bool:
@@ -284,23 +282,12 @@ def build_subcatalog(shard: int, ref: ShardRef, record: CorpusRecord, titles: Ma
     }
 
 
-def _publish_patch(
-    patches: ShardPatches,
-    folder: Path,
-    shard: int,
-    record: CorpusRecord,
-    known: Mapping[str, Mapping[str, Any]],
-    fresh: bool,
-    row: int,
-) -> MadeItem:
+def _draw_patch(
+    patches: ShardPatches, folder: Path, shard: int, fresh: bool, row: int
+) -> tuple[BandStatistics, dict[str, Mapping[str, Any]]]:
+    """Write the pictures of a patch; its statistics, and what is known of each picture."""
     patch = patches[row]
-    statistics = BandStatistics.of(patch)
     pictures = preview.draw(patch)
-    files = {**{name: describe_file(content) for name, content in pictures.items()}, **known}
-    item = build_item(patch.provenance, record, shard, row, statistics, files)
     for name, content in pictures.items():
         replace_file(folder / picture_href(patch.patch_id, shard, name), content, unread=fresh)
-    made = MadeItem.of(item, patch.provenance.grid, statistics)
-    if not fresh:
-        replace_file(item_path(folder, shard, patch.patch_id), made.text)
-    return made
+    return BandStatistics.of(patch), {name: describe_file(content) for name, content in pictures.items()}
