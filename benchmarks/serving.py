@@ -181,9 +181,9 @@ def run(options: Serving) -> None:
                 peers[name] = ask_peer(name, options.peers_python, options, catalog)
     record = {
         "date": f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%d}",
-        "command": "python -m benchmarks.serving run",
+        "command": "python -m benchmarks.serving run" + (" --peers-python peers/bin/python" if peers else ""),
         "options": {"repeats": options.repeats, "seconds": options.seconds, "seed": options.seed, "limit": LIMIT},
-        "items": sizes,
+        "items": dict(sorted(sizes.items(), key=lambda pair: int(pair[0]))),
         "peers": peers,
         "goal": GOALS,
         "load_average": round(os.getloadavg()[1], 1),

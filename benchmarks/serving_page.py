@@ -71,7 +71,6 @@ def _wrong(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _index(record: Mapping[str, Any]) -> Iterator[str]:
-    yield ""
     for count, found in record["items"].items():
         built, again = found["index"], found.get("published_again")
         line = (
