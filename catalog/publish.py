@@ -8,7 +8,8 @@ previews/ and objects/. All links are relative: the folder can lie on a disk, a 
 
 Publishing again after more shards were built does the work of the new shards only. Files are replaced in one step
 each, a link only after what it leads to, and collection.json last, so a reader sees the old state or the new one, also
-when publishing is killed; running it again then ends where an undisturbed run would have.
+when publishing is killed; running it again then ends where an undisturbed run would have. Items of new shards are kept
+in shard-NNNNNN/unsettled.jsonl until all shards are there and with them every split.
 """
 
 import hashlib
