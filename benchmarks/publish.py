@@ -1,8 +1,8 @@
 """Publish 100,000 synthetic items: seconds, peak memory and bytes, for both kinds of corpus.
 
 Measured is everything but pixels: items, sub-catalogs, splits, index, collection. What pixels cost stands beside it, as
-the seconds that the statistics and the pictures of one real-sized patch take, on one core. Publishing is one process, so
-its peak is the peak of all.
+the seconds that the statistics and the pictures of one real-sized patch take, on one core. Publishing is one process,
+so its peak is the peak of all.
 """
 
 import dataclasses
