@@ -8,13 +8,15 @@ hash of the row of the geoparquet that an item was made from; `meta`, JSON by ke
 Where there is an index of an earlier state of the folder, `catalog.serving.sqlite_renew` makes the new one of it.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,7 @@ from catalog.serving.sqlite_rows import OWN_COLUMNS, Rows, rows_of
 FORMAT = 2  # raise it when the tables change
 _DICTIONARY_BYTES = 16_384  # zlib looks twice as far back, but hashes all of it for every document
 _CACHE_KIB = 65_536
+_LEFT_S = 3600.0  # longer than a build goes without writing
 _SQL_TYPES = {Kind.NUMBER: "REAL", Kind.TRUTH: "INTEGER", Kind.TIME: "INTEGER"}
 
 Report = Callable[[int], None]
@@ -119,7 +122,7 @@ def build_index(published: Published, path: Path, report: Report = lambda _: Non
             _fill(database, parts, asked_of(parts), state, report)
 
 
-@contextmanager
+@contextlib.contextmanager
 def aside(published: Published, path: Path) -> Iterator[tuple[str, Path, Path]]:
     """The state of a folder, where to build its index, and a place to sort; at the end the index moves to its path.
 
@@ -127,6 +130,7 @@ def aside(published: Published, path: Path) -> Iterator[tuple[str, Path, Path]]:
         CorpusError: the folder changed meanwhile.
     """
     state = state_of(published)
+    _remove_leftovers(path)
     file, staging = (path.with_name(f".{path.name}.{os.getpid()}{suffix}") for suffix in ("", ".staging"))
     try:
         yield state, file, staging
@@ -137,6 +141,16 @@ def aside(published: Published, path: Path) -> Iterator[tuple[str, Path, Path]]:
     finally:
         for one in (file, staging):
             one.unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what builds wrote that were killed: nobody has written there for long."""
+    before = f".{path.name}."
+    for one in [one for one in path.parent.iterdir() if one.name.startswith(before)]:
+        process = one.name.removeprefix(before).removesuffix(".staging")
+        with contextlib.suppress(FileNotFoundError):  # another server removes it too
+            if process.isdigit() and time.time() - one.stat().st_mtime > _LEFT_S:
+                one.unlink()
 
 
 def connect_aside(file: Path) -> sqlite3.Connection:

@@ -173,6 +173,13 @@ def test_one_that_is_killed_leaves_the_one_before(folder, tmp_path):
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert path.read_bytes() == before
 
+    (left,) = tmp_path.glob(".index.sqlite.*")
+    other = left.with_name(".index.sqlite.1.staging")
+    other.touch()  # of a build that may still go on
+    os.utime(left, (0, 0))
+    build_index(folder.write(every()), path)
+    assert [*tmp_path.glob(".index.sqlite.*")] == [other]
+
 
 def test_who_reads_the_one_before_is_not_disturbed(folder, tmp_path):
     path = tmp_path / "index.sqlite"
