@@ -78,13 +78,16 @@ _normalise.defvjp(_normalise_forward, _normalise_backward)
 
 
 class PointConv(nnx.Conv):
-    """A 1 x 1 convolution: the matrix product that it is."""
+    """A 1 x 1 convolution: the product of two matrices that it is.
+
+    Of arrays of more axes XLA would bring what is given back, normalisation and all, into another order once more.
+    """
 
     def __call__(self, x: Float[Array, "batch y x c"]) -> Float[Array, "batch y x d"]:  # type: ignore[override]
         """Weigh the channels of every pixel, or of the first of every `strides`."""
         stride = self.strides[0] if isinstance(self.strides, Sequence) else self.strides
         x, kernel = self.promote_dtype((x[:, ::stride, ::stride], self.kernel[0, 0]), dtype=self.dtype)
-        return jnp.einsum("nyxc,cd->nyxd", x, kernel)
+        return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
 
 
 def max_pool(x: Float[Array, "batch y x c"]) -> Float[Array, "batch y/2 x/2 c"]:
