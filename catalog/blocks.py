@@ -40,16 +40,15 @@ def touched(bounds_deg: NDArray[np.float64], block_deg: float, wider_m: ArrayLik
     rise = reach_m / _DEG_LAT_M
     south, north = south - rise, north + rise
     reach = reach_m / (_DEG_LON_M * np.cos(np.radians(np.maximum(np.abs(south), np.abs(north)))))
-    rows = _row(_middles(south, north, block_deg), block_deg)
-    columns = _column(_middles(west - reach, east + reach, block_deg), block_deg)
+    rows = _steps(_row(south, block_deg), _row(north, block_deg))
+    columns = _steps(_column(west - reach, block_deg), _column(east + reach, block_deg))
     return _number(rows[:, :, None], columns[:, None, :], block_deg).reshape(len(bounds_deg), -1)
 
 
-def _middles(low_deg: NDArray[np.float64], high_deg: NDArray[np.float64], block_deg: float) -> NDArray[np.float64]:
-    """(ranges, most): middles of the steps that each range meets, its last repeated."""
-    first, last = np.floor(low_deg / block_deg), np.floor(high_deg / block_deg)
+def _steps(first: NDArray[np.float64], last: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(ranges, most): the whole numbers of each range, its last repeated."""
     most = int((last - first).max(initial=0)) + 1
-    return (np.minimum(first[:, None] + np.arange(most), last[:, None]) + 0.5) * block_deg
+    return np.minimum(first[:, None] + np.arange(most), last[:, None])
 
 
 def _row(lat_deg: NDArray[np.float64], block_deg: float) -> NDArray[np.float64]:
@@ -57,13 +56,11 @@ def _row(lat_deg: NDArray[np.float64], block_deg: float) -> NDArray[np.float64]:
 
 
 def _column(lon_deg: NDArray[np.float64], block_deg: float) -> NDArray[np.float64]:
-    return np.floor((lon_deg + 180) / block_deg) % _columns(block_deg)
-
-
-def _columns(block_deg: float) -> int:
-    return round(360 / block_deg)
+    """Below 0 or beyond the last across the antimeridian."""
+    return np.floor((lon_deg + 180) / block_deg)
 
 
 def _number(row: NDArray[np.float64], column: NDArray[np.float64], block_deg: float) -> Blocks:
-    """Rows from south to north, columns from west to east."""
-    return (row * _columns(block_deg) + column).astype(np.uint64)
+    """Rows from south to north, columns from west to east and around."""
+    columns = round(360 / block_deg)
+    return (row * columns + column % columns).astype(np.uint64)

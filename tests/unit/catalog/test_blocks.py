@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from catalog.blocks import holding, touched
 from catalog.draws import uniform
 from catalog.grid import PatchGrid, bounds_deg, cell_at
 from catalog.mgrs import transformer, utm_epsg
@@ -58,8 +59,8 @@ def blocks_near(grid: PatchGrid, rules: SplitRules, wider_m: int) -> list[int]:
     reach = (wider_m * 1.001 + 1) / (111_319 * math.cos(math.radians(max(abs(south), abs(north)))))
     side = rules.block_deg
     middles = [
-        [(step + 0.5) * side for step in range(math.floor(low / side), math.floor(high / side) + 1)]
-        for low, high in ((west - reach, east + reach), (south, north))
+        [edge + (step + 0.5) * side for step in range(int((low - edge) // side), int((high - edge) // side) + 1)]
+        for low, high, edge in ((west - reach, east + reach, -180), (south, north, -90))
     ]
     return [block_at(lon, lat, rules) for lon, lat in itertools.product(*middles)]
 
@@ -104,6 +105,13 @@ def test_bounds_of_many_grids_are_those_of_each_footprint(grids):
     assert bounds_deg([]).shape == (0, 4)
 
 
+@pytest.mark.parametrize("block_deg", [0.05, 0.5, 0.8, 4])
+def test_a_patch_touches_the_block_that_holds_it(grids, block_deg):
+    bounds = bounds_deg(grids)
+    near = touched(bounds, block_deg, wider_m=0)
+    assert (near == holding(bounds, block_deg)[:, None]).any(axis=1).all()
+
+
 @pytest.mark.parametrize(
     "rules",
     [
@@ -111,6 +119,7 @@ def test_bounds_of_many_grids_are_those_of_each_footprint(grids):
         SplitRules(block_deg=0.05, salt=5),
         SplitRules(block_deg=0.25, buffer_m=0, folds=9, salt=77),
         SplitRules(block_deg=2, buffer_m=20_000, test_share=0.1, folds=3, salt=4, held_out=()),
+        SplitRules(block_deg=4, buffer_m=20_000, salt=2, held_out=()),  # the equator crosses a row of blocks
     ],
 )
 def test_splits_of_many_patches_are_those_of_each(grids, classes, rules):
