@@ -1,8 +1,7 @@
 """Layers of convolutional encoders, written so that XLA computes their derivatives fast on processors too.
 
-On a processor the derivatives of Flax's own pooling and batch normalisation take longer than many convolutions, and
-that of its 1 x 1 convolutions longer than a product of matrices (`benchmarks.step_speed` compares whole encoders with
-PyTorch's).
+On a processor the derivative of Flax's own pooling takes longer than many convolutions, and that of its 1 x 1
+convolutions longer than a product of matrices (`benchmarks.step_speed` compares whole encoders with PyTorch's).
 """
 
 import functools
@@ -14,67 +13,6 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 _MOMENTUM = 0.9  # of the running statistics; He et al. 2015 use the running mean of Ioffe and Szegedy with 0.9
-
-
-class BatchNorm(nnx.BatchNorm):
-    """Batch normalisation (Ioffe and Szegedy 2015) over all axes but the last, computed in float32.
-
-    The same arrays under the same names as Flax's, and its running variance: that of the batch, biased. Moments are
-    taken about the mean, so that channels that hardly vary keep their precision.
-    """
-
-    def __call__(self, x: Float[Array, "*batch c"], *, use_running_average: bool) -> Float[Array, "*batch c"]:  # type: ignore[override]
-        """Normalise by the running statistics, or by the batch's, which then move the running ones."""
-        if use_running_average:
-            return super().__call__(x, use_running_average=True)
-        assert self.scale is not None
-        assert self.bias is not None
-        y, mean, var = _normalise(x, self.scale[...], self.bias[...], self.epsilon)
-        self.mean[...] = self.momentum * self.mean[...] + (1 - self.momentum) * jax.lax.stop_gradient(mean)
-        self.var[...] = self.momentum * self.var[...] + (1 - self.momentum) * jax.lax.stop_gradient(var)
-        return y.astype(self.dtype)
-
-
-_Normalised = tuple[Float[Array, "*batch c"], Float[Array, " c"], Float[Array, " c"]]
-_Kept = tuple[Float[Array, "*batch c"], Float[Array, " c"], Float[Array, " c"], Float[Array, " c"]]
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _normalise(
-    x: Float[Array, "*batch c"], scale: Float[Array, " c"], bias: Float[Array, " c"], epsilon: float
-) -> _Normalised:
-    """The batch normalised, its mean and its variance; of these two nothing is differentiated."""
-    return _normalise_forward(x, scale, bias, epsilon)[0]
-
-
-def _normalise_forward(
-    x: Float[Array, "*batch c"], scale: Float[Array, " c"], bias: Float[Array, " c"], epsilon: float
-) -> tuple[_Normalised, _Kept]:
-    axes = tuple(range(x.ndim - 1))
-    values = x.astype(jnp.float32)
-    mean = values.mean(axes)
-    var = jnp.square(values - mean).mean(axes)
-    inverse = jax.lax.rsqrt(var + epsilon)
-    y = (values - mean) * (inverse * scale) + bias
-    return (y, mean, var), (x, mean, inverse, scale)
-
-
-def _normalise_backward(
-    epsilon: float, kept: _Kept, given: _Normalised
-) -> tuple[Float[Array, "*batch c"], Float[Array, " c"], Float[Array, " c"]]:
-    """Ioffe and Szegedy 2015, section 3, with their sums gathered: two passes over the batch.
-
-    XLA's derivative of the forward pass is the same in exact arithmetic, with four sums that wait for one another.
-    """
-    x, mean, inverse, scale = kept
-    axes, count = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
-    unit, dy = (x.astype(jnp.float32) - mean) * inverse, given[0]
-    bias_grad, scale_grad = dy.sum(axes), (dy * unit).sum(axes)
-    x_grad = (scale * inverse) * (dy - bias_grad / count - unit * (scale_grad / count))
-    return x_grad.astype(x.dtype), scale_grad, bias_grad
-
-
-_normalise.defvjp(_normalise_forward, _normalise_backward)
 
 
 class PointConv(nnx.Conv):
@@ -107,6 +45,6 @@ def conv(inputs: int, outputs: int, size: int, stride: int = 1, *, dtype: jnp.dt
     return kind(inputs, outputs, (size, size), strides=stride, use_bias=False, kernel_init=init, dtype=dtype, rngs=rngs)
 
 
-def norm(features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> BatchNorm:
+def norm(features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.BatchNorm:
     """Batch normalisation; statistics are those of the global batch."""
-    return BatchNorm(features, momentum=_MOMENTUM, dtype=dtype, rngs=rngs)
+    return nnx.BatchNorm(features, momentum=_MOMENTUM, dtype=dtype, rngs=rngs)
