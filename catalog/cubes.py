@@ -54,14 +54,16 @@ class CubeReader:
         return cubes
 
     def _fill(self, row: int, s2: NDArray[np.float32], s1: NDArray[np.float32]) -> None:
-        """One patch from shard to floats, while its integers are still in the processor's cache."""
+        """One patch from shard to floats, a band at a time: the cubes are written once, from the processor's cache."""
         stored = self._corpus.read([row], _NAMES)
         fine, side = len(S2_10M), self._corpus.side_px
         self._fine.apply(stored["s2_10m"][0], s2[:fine])
-        pairs = s2[fine:].reshape(-1, side // 2, 2, side)  # of rows that are alike
-        pairs[:, :, 0, 0::2] = pairs[:, :, 0, 1::2] = self._coarse.apply(stored["s2_20m"][0])
-        pairs[:, :, 1] = pairs[:, :, 0]
         self._s1.apply(stored["s1"][0], s1)
+        coarse = self._coarse.apply(stored["s2_20m"][0], np.empty((len(S2_20M), side // 2, side // 2), np.float32))
+        wide = np.empty((side // 2, side), np.float32)
+        for band, pairs in zip(coarse, s2[fine:].reshape(-1, side // 2, 2, side), strict=True):
+            wide[:, 0::2] = wide[:, 1::2] = band
+            pairs[:, 0] = pairs[:, 1] = wide
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +78,15 @@ class _Line:
     def of(cls, statistics: BandStatistics, bands: Sequence[Band], scale: float) -> "_Line":
         names = [band.name for band in bands]
         std = np.maximum(statistics.std(names), _MIN_STD)
-        slope, start = (
-            values.astype(np.float32)[:, None, None] for values in (scale / std, -statistics.mean(names) / std)
-        )
+        slope, start = (values.astype(np.float32) for values in (scale / std, -statistics.mean(names) / std))
         return cls(slope, start, bands[0].nodata)
 
-    def apply(self, stored: NDArray[Any], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        out = np.multiply(stored, self.slope, out=out, dtype=np.float32)
-        out += self.start
-        missing = stored == self.nodata
-        if missing.any():
-            out[missing] = 0.0
+    def apply(self, stored: NDArray[Any], out: NDArray[np.float32]) -> NDArray[np.float32]:
+        for band, slope, start, to in zip(stored, self.slope, self.start, out, strict=True):
+            values = band.astype(np.float32)
+            values *= slope
+            np.add(values, start, out=to)
+            missing = band == self.nodata
+            if missing.any():
+                to[missing] = 0.0
         return out

@@ -44,8 +44,8 @@ GDAL_OPTIONS: dict[str, Any] = {
 # GDAL remembers by address what a server answered, errors and cut bodies too; a handle opened so does not.
 _FORGETFUL = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/"}
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
-_DAMAGED_AFTER = 4  # failures of an image that can be fetched: fewer might be bodies cut on the way
-_DAMAGED_AGAIN_AFTER = 2  # of one that was found damaged before
+_DAMAGED_AFTER = 8  # failures of an image that can be fetched: fewer might be cut bodies, even if every third is cut
+_DAMAGED_AGAIN_AFTER = 3  # of one that was found damaged before
 _CUT_WAIT_S = 0.1  # a cut body is over at once
 _RENEWALS = 1  # of a token that was refused, for each read
 _PROBE_TIMEOUT_S = 30

@@ -119,16 +119,21 @@ def test_negatives_statistics_and_updates_are_those_of_one_device_on_two_four_an
     assert found["8 sharded"]["held"] < 0.2  # an eighth, and the few kernels that are too small to split
 
 
+def process(settings: config.Pretrain, order: Path, pause_s: float, devices: int = 1) -> "subprocess.Popen[str]":
+    flags = f"{QUICK['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    command = [sys.executable, "-c", PROCESS, json.dumps(config.to_dict(settings)), str(order), str(pause_s)]
+    return subprocess.Popen(command, env=os.environ | QUICK | {"XLA_FLAGS": flags}, stderr=subprocess.PIPE, text=True)
+
+
 def two_processes(settings: config.Pretrain, order: Path, pause_s: float) -> list["subprocess.Popen[str]"]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    started = []
-    for i in range(2):
-        mine = dataclasses.replace(settings, multihost=True, hosts=config.HostsConfig(address, 2, i))
-        command = [sys.executable, "-c", PROCESS, json.dumps(config.to_dict(mine)), f"{order}.{i}", str(pause_s)]
-        started.append(subprocess.Popen(command, env=os.environ | QUICK, stderr=subprocess.PIPE, text=True))
-    return started
+    hosts = [config.HostsConfig(address, 2, i) for i in range(2)]
+    return [
+        process(dataclasses.replace(settings, multihost=True, hosts=host), Path(f"{order}.{i}"), pause_s)
+        for i, host in enumerate(hosts)
+    ]
 
 
 def ended(processes: list["subprocess.Popen[str]"]) -> list[int]:
@@ -138,13 +143,34 @@ def ended(processes: list["subprocess.Popen[str]"]) -> list[int]:
     return statuses
 
 
+def assert_each_step_is_that_of_one_device(alone: config.Pretrain, folder: Path) -> None:
+    """Steps are compared, not whole runs: where the input of a ReLU comes within rounding of 0, its derivative is 0 in
+    one program and 1 in the other, and though both are right their parameters part from then on by more than rounding.
+    """
+    replay = subprocess.run(
+        [sys.executable, "-c", REPLAY, json.dumps(config.to_dict(alone)), str(folder)],
+        env=os.environ | QUICK, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert replay.returncode == 0, replay.stderr[-2000:]
+    one = json.loads(replay.stdout)
+    assert len(one) == alone.steps
+    np.testing.assert_allclose([line["loss"] for line in read_metrics(alone.out)], [s["loss"] for s in one], rtol=1e-5)
+    assert max(step["apart"] for step in one) < 1e-3
+
+
+def test_a_run_begun_on_eight_devices_and_resumed_on_one_computes_what_one_does(tiny_settings, tmp_path):
+    alone = dataclasses.replace(tiny_settings, out=tmp_path / "run", checkpoint_every=1, keep=8, log_every=1)
+    sharded = dataclasses.replace(alone, shard_parameters=True, stop_at_step=4)
+    assert ended([process(sharded, tmp_path / "first", 0.0, devices=8)]) == [0]
+    assert read_metrics(alone.out)[-1]["step"] == 4
+    assert ended([process(dataclasses.replace(alone, resume=True), tmp_path / "second", 0.0)]) == [0]
+    assert read_metrics(alone.out)[-1]["step"] == alone.steps
+    assert_each_step_is_that_of_one_device(alone, tmp_path / "replay")
+
+
 @pytest.mark.slow
 def test_two_processes_stop_together_resume_and_compute_what_one_does(tiny_settings, tmp_path):
-    """SIGTERM to one of them: both save after the same step. Resumed, each of their steps is that of one process.
-
-    Steps are compared, not whole runs: where the input of a ReLU comes within rounding of 0, its derivative is 0 in one
-    program and 1 in the other, and though both are right their parameters part from then on by more than rounding.
-    """
+    """SIGTERM to one of them: both save after the same step. Resumed, each of their steps is that of one process."""
     alone = dataclasses.replace(
         tiny_settings, out=tmp_path / "shared", steps=18, checkpoint_every=1, keep=18, log_every=1
     )
@@ -160,14 +186,7 @@ def test_two_processes_stop_together_resume_and_compute_what_one_does(tiny_setti
 
     again = two_processes(dataclasses.replace(shared, resume=True), tmp_path / "second", pause_s=0.0)
     assert ended(again) == [0, 0]
-    replay = subprocess.run(
-        [sys.executable, "-c", REPLAY, json.dumps(config.to_dict(alone)), str(tmp_path / "replay")],
-        env=os.environ | QUICK, check=False, capture_output=True, text=True,
-    )  # fmt: skip
-    assert replay.returncode == 0, replay.stderr[-2000:]
-    one = json.loads(replay.stdout)
-    np.testing.assert_allclose([line["loss"] for line in read_metrics(shared.out)], [s["loss"] for s in one], rtol=1e-5)
-    assert max(step["apart"] for step in one) < 1e-3
+    assert_each_step_is_that_of_one_device(alone, tmp_path / "replay")
 
     seen: dict[int, list[int]] = {}
     for path, first, last in (("first", 0, stopped), ("second", stopped, 18)):
