@@ -120,9 +120,12 @@ def _feature_collection(
     if page.matched is not None:
         tail["numberMatched"] = page.matched
     tail["numberReturned"] = len(page.documents)
-    features = splice(b",".join(page.documents), origin)
+    features = [splice(document, origin) for document in page.documents]
     if fields is not None:
-        kept = [fields.apply(item) for item in orjson.loads(b"[" + features + b"]")]
-        features = orjson.dumps(kept)[1:-1]
-    body = b'{"type":"FeatureCollection","features":[' + features + b"]," + orjson.dumps(tail)[1:]
-    return Response(body, media_type=_GEOJSON)
+        features = [orjson.dumps(fields.apply(orjson.loads(item))) for item in features]
+    opening, ending = b'{"type":"FeatureCollection","features":[', b"]," + orjson.dumps(tail)[1:]
+    if not features:
+        return Response(opening + ending, media_type=_GEOJSON)
+    features[0] = opening + features[0]  # so that all are joined in one copy
+    features[-1] += ending
+    return Response(b",".join(features), media_type=_GEOJSON)

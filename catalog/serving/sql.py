@@ -30,7 +30,7 @@ class Condition:
 
     test: Sql
     listers: tuple[Sql, ...] = ()
-    """Each selects, from an index, `n` of every item that may meet it; none where only looking at each row tells."""
+    """Each selects, from an index, as `n` every item that may meet it; none where only looking at each row tells."""
 
 
 def quoted(name: str) -> str:
@@ -108,7 +108,7 @@ def _near(west: float, south: float, east: float, north: float) -> tuple[Sql, Sq
         (north, south, east, west, east, west),
     )
     lister = Sql(
-        "SELECT k >> 1 FROM area WHERE west <= ? AND east >= ? AND south <= ? AND north >= ?",
+        "SELECT k >> 1 AS n FROM area WHERE west <= ? AND east >= ? AND south <= ? AND north >= ?",
         (east, west, north, south),
     )
     return test, lister

@@ -60,8 +60,8 @@ class _Start:
     """First and last place in the default order that can meet the interval."""
     within: int
     """Items of places between them; of more than MAX_SORTED some number above it."""
-    listed: list[int] | None
-    """Places to look at, sorted; None to walk from `low` to `high`."""
+    lister: Sql | None
+    """Selects the places to look at between them; None to walk from one to the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +89,11 @@ class Searcher:
         order = Order(asked.sort, self.meta.complete)
         last = self._read_token(asked.token, order) if asked.token else None
         start = self._start(connection, asked)
-        matched = last.matched if last else self._count(connection, asked, start)
         rows = connection.execute(*self._page(start, order, last, asked.limit + 1)).fetchall()
+        matched = last.matched if last else self._matched(connection, asked, start, rows)
         more, rows = len(rows) > asked.limit, rows[: asked.limit]
-        token = self._write_token(order, _Last(matched, rows[-1][1:])) if more else None
-        return Page(self._documents(connection, [row[0] for row in rows]), token, matched)
+        token = self._write_token(order, _Last(matched, rows[-1][2:])) if more else None
+        return Page(self._documents(connection, [row[1] for row in rows]), token, matched)
 
     def item(self, connection: sqlite3.Connection, collection_id: str, item_id: str) -> bytes | None:
         """One item, or None."""
@@ -116,17 +116,21 @@ class Searcher:
             first_us, last_us = asked.interval_us[0] - after, asked.interval_us[1] + before
             low, high = span_of(first_us, last_us)
             within = _within(connection, first_us, last_us, (count if rarest else MAX_SORTED) + 1)
-        numbers = None
-        if rarest is not None and count < within:
-            numbers = {n for (n,) in connection.execute(rarest.text, rarest.values) if low <= n <= high}
         test = joined("AND", [Sql("1"), *(condition.test for condition in conditions)])
-        return _Start(test, low, high, within, None if numbers is None else sorted(numbers))
+        return _Start(test, low, high, within, rarest if count < within else None)
 
-    def _count(self, connection: sqlite3.Connection, asked: Search, start: _Start) -> int | None:
-        """How many items match, or None: more than MAX_MATCHED, or it takes long to say."""
+    def _matched(self, connection: sqlite3.Connection, asked: Search, start: _Start, rows: Sequence[Any]) -> int | None:
+        """How many items match, or None: more than MAX_MATCHED, or it takes long to say.
+
+        Args:
+            rows: of the first page, as `_page` selects them.
+        """
         if not asked.conditions and asked.interval_us is None:
             chosen = self.meta.counts if asked.collections is None else asked.collections
             return sum(self.meta.counts.get(name, 0) for name in chosen)
+        if start.lister is not None:
+            found = rows[0][0] if rows else 0
+            return found if found <= MAX_MATCHED else None
         source, test = _source(start, "NOT INDEXED")
         text = f"SELECT count(*) FROM (SELECT 1 FROM {source} WHERE {test.text} LIMIT {MAX_MATCHED + 1})"
         connection.set_progress_handler(lambda: True, _COUNT_STEPS)
@@ -141,11 +145,13 @@ class Searcher:
         return int(found) if found <= MAX_MATCHED else None
 
     def _page(self, start: _Start, order: Order, last: _Last | None, rows: int) -> tuple[str, tuple[Any, ...]]:
-        many = start.listed is None and start.within > MAX_SORTED
+        """Of each item: how many match where they are listed anyway, its document, and what places it in the order."""
+        many = start.lister is None and start.within > MAX_SORTED
         source, test = _source(start, order.index if many else "NOT INDEXED")
         if last is not None:
             test = joined("AND", [test, order.after(last.values)])
-        columns = ", ".join(["_document", *order.columns])
+        count = "NULL" if start.lister is None or last is not None else "count(*) OVER ()"
+        columns = ", ".join([count, "_document", *order.columns])
         text = f"SELECT {columns} FROM {source} WHERE {test.text} ORDER BY {order.text} LIMIT {rows}"
         return text, test.values
 
@@ -199,9 +205,10 @@ def _source(start: _Start, walk: str) -> tuple[str, Sql]:
     Args:
         walk: how to go through the table where nothing is listed.
     """
-    if start.listed is None:
+    if start.lister is None:
         return f"item {walk}", Sql(
             f"n BETWEEN ? AND ? AND {start.test.text}", (start.low, start.high, *start.test.values)
         )
-    chosen = "(SELECT value AS place FROM json_each(?)) AS chosen CROSS JOIN item ON item.n = chosen.place"
-    return chosen, Sql(start.test.text, (json.dumps(start.listed), *start.test.values))
+    places = f"SELECT DISTINCT n AS place FROM ({start.lister.text}) WHERE n BETWEEN ? AND ? ORDER BY n"
+    chosen = f"({places}) AS chosen CROSS JOIN item ON item.n = chosen.place"
+    return chosen, Sql(start.test.text, (*start.lister.values, start.low, start.high, *start.test.values))
