@@ -1,6 +1,10 @@
-"""A step of our encoders beside the same model in PyTorch: same batch, float32, same threads, in turn in one run."""
+"""A step of our encoders beside the same model in PyTorch: same batch, float32, same threads, in turn in one run.
+
+Then both are traced, to see where the time goes. Renews the table of docs/training.md.
+"""
 
 import dataclasses
+import functools
 import json
 import os
 import platform
@@ -8,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +21,8 @@ from typing import Any
 import tyro
 
 LAYOUTS = ("eager", "channels_last")
+_TRACED_STEPS = 3
+_START, _END = "<!-- measured: written by benchmarks.step_speed -->", "<!-- end of measured -->"
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,8 @@ class StepSpeed:
     """For our side."""
     out: Path | None = None
     """Where to write the result (.json)."""
+    page: Path | None = None
+    """Page whose table is renewed, such as docs/training.md."""
 
 
 class Peer:
@@ -50,16 +59,24 @@ class Peer:
 
     def measure(self, steps: int) -> tuple[float, float]:
         """Wall and CPU seconds of one step."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{steps}\n")
-        self._process.stdin.flush()
-        wall_s, cpu_s = map(float, self._answer().split())
+        wall_s, cpu_s = map(float, self._ask(str(steps)).split())
         return wall_s / steps, cpu_s / steps
+
+    def trace(self, steps: int) -> dict[str, float]:
+        """Milliseconds a step of each group of operations."""
+        found: dict[str, float] = json.loads(self._ask(f"profile {steps}"))
+        return found
 
     def close(self) -> None:
         """End it."""
         self._process.kill()
         self._process.wait()
+
+    def _ask(self, question: str) -> str:
+        assert self._process.stdin is not None
+        self._process.stdin.write(question + "\n")
+        self._process.stdin.flush()
+        return self._answer()
 
     def _answer(self) -> str:
         assert self._process.stdout is not None
@@ -71,6 +88,29 @@ class Peer:
 
 def serve(name: str, batch: int, side_px: int) -> None:
     """Be the peer that runs our encoder."""
+    from benchmarks.step_trace import milliseconds
+
+    run, program, told = make_steps(name, batch, side_px)
+    run(2)
+    answer(told)
+    for line in sys.stdin:
+        if line.startswith("profile"):
+            steps = int(line.split()[1])
+            answer(json.dumps(milliseconds(functools.partial(run, steps), program(), steps)))
+        else:
+            wall, cpu = time.perf_counter(), time.process_time()
+            run(int(line))
+            answer(f"{time.perf_counter() - wall} {time.process_time() - cpu}")
+
+
+def answer(line: str) -> None:
+    """Tell the process that asked."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def make_steps(name: str, batch: int, side_px: int) -> tuple[Callable[[int], None], Callable[[], str], str]:
+    """What makes so many steps and waits for them, the program that they run, and what to tell of it."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -94,19 +134,14 @@ def serve(name: str, batch: int, side_px: int) -> None:
     tx = optax.adamw(1e-4)
     step = make_train_step(graphdef, tx, method, Plan(0, 100))
     state = init_state(params, stats, tx)
-    told = f"{count(params)} jax {jax.__version__}"
-    for _ in range(2):
-        state, metrics = step(state, inputs)
-    jax.block_until_ready(metrics)
-    sys.stdout.write(told + "\n")
-    sys.stdout.flush()
-    for line in sys.stdin:
-        wall, cpu = time.perf_counter(), time.process_time()
-        for _ in range(int(line)):
-            state, metrics = step(state, inputs)
-        jax.block_until_ready((state, metrics))
-        sys.stdout.write(f"{time.perf_counter() - wall} {time.process_time() - cpu}\n")
-        sys.stdout.flush()
+
+    def run(steps: int) -> None:
+        nonlocal state
+        for _ in range(steps):
+            state, _ = step(state, inputs)
+        jax.block_until_ready(state)
+
+    return run, lambda: step.lower(state, inputs).compile().as_text(), f"{count(params)} jax {jax.__version__}"
 
 
 def compare(options: StepSpeed, name: str) -> dict[str, Any]:
@@ -125,6 +160,7 @@ def compare(options: StepSpeed, name: str) -> dict[str, Any]:
         for _ in range(options.rounds):
             for peer in peers:
                 times[peer].append(peers[peer].measure(options.steps))
+        traces = {peer: peers[peer].trace(_TRACED_STEPS) for peer in peers}
     finally:
         for one in peers.values():
             one.close()
@@ -132,8 +168,9 @@ def compare(options: StepSpeed, name: str) -> dict[str, Any]:
                  for i in range(2))  # fmt: skip
     ratios = {unit: round(min(v for peer, v in found.items() if peer != "dsjax") / found["dsjax"], 3)
               for unit, found in (("wall", wall), ("cpu", cpu))}  # fmt: skip
+    versions = sorted({peer.told.split(" ", 1)[1] for peer in peers.values()})
     return {"parameters": int(sizes.pop()), "wall_s": wall, "cpu_s": cpu, "torch_best_over_dsjax": ratios,
-            "versions": sorted({peer.told.split(" ", 1)[1] for peer in peers.values()})}  # fmt: skip
+            "traced_ms": traces, "versions": versions}  # fmt: skip
 
 
 def run(options: StepSpeed) -> dict[str, Any]:
@@ -146,7 +183,28 @@ def run(options: StepSpeed) -> dict[str, Any]:
               "encoders": {name: compare(options, name) for name in options.encoders}}  # fmt: skip
     if options.out is not None:
         options.out.write_text(json.dumps(result, indent=1) + "\n")
+    if options.page is not None:
+        options.page.write_text(with_table(options.page.read_text(), result))
     return result
+
+
+def with_table(text: str, result: dict[str, Any]) -> str:
+    """The page with its table renewed; what stands outside the two marks stays."""
+    from benchmarks.step_trace import GROUPS
+
+    sides = [(name, peer) for name in result["encoders"] for peer in ("dsjax", "torch channels_last")]
+    encoders = result["encoders"]
+    rows = [
+        ["milliseconds a step", *(f"{name}, {peer}" for name, peer in sides)],
+        ["---"] * (1 + len(sides)),
+        *([group, *(str(round(encoders[name]["traced_ms"][peer].get(group, 0))) for name, peer in sides)]
+          for group in GROUPS),
+        ["by the clock, untraced", *(str(round(1e3 * encoders[name]["wall_s"][peer])) for name, peer in sides)],
+        ["CPU, untraced", *(str(round(1e3 * encoders[name]["cpu_s"][peer])) for name, peer in sides)],
+    ]  # fmt: skip
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    before, _, rest = text.partition(_START)
+    return f"{before}{_START}\n{table}\n{_END}{rest.partition(_END)[2]}"
 
 
 def main() -> None:

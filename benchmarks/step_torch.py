@@ -1,16 +1,22 @@
 """The encoder of `dsjax.models.resnet` in PyTorch, to time a step of it. Runs in an environment that has PyTorch alone.
 
-Reads one line a measurement from stdin, the number of steps, and answers with wall and CPU seconds of them.
+Reads a line from stdin for each measurement: a number of steps, answered with wall and CPU seconds of them; or
+"profile" and a number of steps, answered with milliseconds a step of each group of operations, as JSON.
 Usage: python step_torch.py ENCODER BATCH SIDE THREADS eager|channels_last
 """
 
+import json
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import nn
+from torch.autograd.profiler_util import FunctionEvent
 from torch.nn import functional as f
+from torch.profiler import ProfilerActivity, profile
 
 BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3)}
 WIDTHS = (64, 128, 256, 512)
@@ -79,6 +85,31 @@ def nt_xent(z: torch.Tensor, temperature: float = 0.2) -> torch.Tensor:
     return f.cross_entropy(logits, torch.arange(len(z)).roll(len(z) // 2))
 
 
+def kind_of(event: FunctionEvent) -> str:
+    """The group of an operation, by the names of `benchmarks.step_trace`."""
+    above, names = event, []
+    while above is not None:
+        names.append(above.name)
+        above = above.cpu_parent
+    if "convolution_backward" in event.name:
+        return "their derivatives"
+    if "conv" in event.name:
+        return "convolutions"
+    is_rest = any(name.startswith(("Optimizer.", "aten::mm")) for name in names)
+    return "optimiser and the rest" if is_rest else "batch normalisation, activations, pooling, sums"
+
+
+def milliseconds(step: Callable[[], None], steps: int) -> dict[str, float]:
+    """Milliseconds a step of each group of operations."""
+    found = Counter[str]()
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        for _ in range(steps):
+            step()
+    for event in profiled.events():
+        found[kind_of(event)] += event.self_cpu_time_total / 1e3 / steps
+    return {group: round(taken, 1) for group, taken in found.items()}
+
+
 def main() -> None:
     name, batch, side, threads, layout = sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5]
     torch.set_num_threads(threads)
@@ -105,6 +136,10 @@ def main() -> None:
     sys.stdout.write(f"{sum(p.numel() for p in model.parameters())} torch {torch.__version__}\n")
     sys.stdout.flush()
     for line in sys.stdin:
+        if line.startswith("profile"):
+            sys.stdout.write(json.dumps(milliseconds(step, int(line.split()[1]))) + "\n")
+            sys.stdout.flush()
+            continue
         wall, cpu = time.perf_counter(), time.process_time()
         for _ in range(int(line)):
             step()
