@@ -18,7 +18,7 @@ REST = "optimiser and the rest"
 GROUPS = (FORWARD, BACKWARD, BETWEEN, LAYOUT, REST)
 """Those of `benchmarks.step_torch`, too, where nothing turns axes round outside a convolution."""
 
-_COMPUTATION = re.compile(r"^%?(\S+) \([^\n]*\{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
+_COMPUTATION = re.compile(r"^(?:ENTRY )?%?(\S+) \([^\n]*\{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?(\S+) = (.*)$", re.MULTILINE)
 
 
