@@ -3,8 +3,10 @@
     python -m benchmarks.loader --pixels SITES --peers-python VENV/bin/python
 
 Unit: CPU milliseconds a patch, user and system time of all processes of a pipeline, median over the rounds. Every
-pipeline is a process that stays up; in each round each loads every patch once, one pipeline after the other, so that
-all meet the same machine. Batches of 64 whole patches of 256 px, two threads or worker processes, page cache warm.
+pipeline is a process that stays up; in each round each loads every patch twice, one pipeline after the other, so that
+all meet the same machine. The first time warms what cooled while the others were at work (caches, and memory that the
+system took back), the second is measured. Batches of 64 whole patches of 256 px, two threads or worker processes, page
+cache warm.
 
 SITES holds GeoTIFFs as `benchmarks.loader_peers.pixels` describes; without it, made-up pixels whose entropy is
 higher than that of the Earth. VENV is made from benchmarks/loader_peers/requirements.txt and, with `--no-deps`, from
@@ -74,6 +76,8 @@ class Loader:
     out: Path = Path("benchmarks/results/loader.json")
     """Record to write; the page docs/loader.md is made from it."""
     page: Path = Path("docs/loader.md")
+    others: tuple[Path, ...] = (Path("benchmarks/results/loader-epyc.json"),)
+    """Records of other machines, for the page."""
 
 
 def run(options: Loader) -> None:
@@ -108,7 +112,7 @@ def run(options: Loader) -> None:
     options.out.write_text(json.dumps(record, indent=1) + "\n")
     from benchmarks.loader_page import page
 
-    options.page.write_text(page(record))
+    options.page.write_text(page(record, [json.loads(other.read_text()) for other in options.others]))
 
 
 def prepare(options: Loader) -> Path:
@@ -174,12 +178,12 @@ def measure(commands: Mapping[str, list[Any]], options: Loader, troubles: dict[s
     """Numbers of each pipeline over the rounds; what fails is added to `troubles`."""
     running = {name: _Pipeline(command) for name, command in commands.items()}
     found: dict[str, list[dict[str, float]]] = {name: [] for name in running}
-    for turn in range(options.rounds + 1):
+    for _ in range(options.rounds):
         for name, pipeline in list(running.items()):
-            answer = pipeline.ask()
+            answer = pipeline.ask() and pipeline.ask()  # the first warms caches, or compiles
             if answer is None:
                 troubles[name] = running.pop(name).end()
-            elif turn:  # the first warms caches and compiles
+            else:
                 found[name].append(answer)
     for pipeline in running.values():
         pipeline.end()

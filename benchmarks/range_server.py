@@ -6,6 +6,7 @@ It runs in a process of its own, so that its work is not counted as the reader's
 import asyncio
 import contextlib
 import multiprocessing
+import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -114,16 +115,16 @@ class _Handler:
         extra = f"Content-Range: bytes {start}-{stop - 1}/{size}\r\n" if asked else ""
         writer.write(_head(206 if asked else 200, stop - start, extra))
         if method == "GET":
-            with file.open("rb") as stream:
-                stream.seek(start)
-                body = bytearray(stream.read(stop - start))
+            with file.open("rb", buffering=0) as stream:
+                body = os.pread(stream.fileno(), stop - start, start)
             nth -= len(self._faults.statuses)
             if 0 <= nth < self._faults.broken:
-                writer.write(bytes(body[: len(body) // 2]))
+                writer.write(body[: len(body) // 2])
                 await writer.drain()
                 raise ConnectionAbortedError
             if 0 <= nth - self._faults.broken - self._faults.intact < self._faults.damaged:
-                body[len(body) // 2] ^= 1
+                middle = len(body) // 2
+                body = body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
             writer.write(body)
         await writer.drain()
 

@@ -22,6 +22,7 @@ import tyro
 
 LAYOUTS = ("eager", "channels_last")
 _TRACED_STEPS = 3
+_PLACES = ("torch_python", "out", "page")  # of this machine
 _START, _END = "<!-- measured: written by benchmarks.step_speed -->", "<!-- end of measured -->"
 
 
@@ -179,7 +180,7 @@ def run(options: StepSpeed) -> dict[str, Any]:
     machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start"
     result = {"date": datetime.now(UTC).date().isoformat(), "command": "python -m benchmarks.step_speed",
               "machine": machine,
-              "options": {k: v for k, v in dataclasses.asdict(options).items() if k not in ("torch_python", "out", "page")},
+              "options": {k: v for k, v in dataclasses.asdict(options).items() if k not in _PLACES},
               "encoders": {name: compare(options, name) for name in options.encoders}}  # fmt: skip
     if options.out is not None:
         options.out.write_text(json.dumps(result, indent=1) + "\n")
