@@ -33,6 +33,8 @@ class Endurance:
     """Left out of the slopes: compilation, caches that fill."""
     patches: int = 192
     """Of the made-up corpus, 128 px each."""
+    checkpoint_every: int = 100
+    """Steps; a small model makes them in seconds."""
     every_s: float = 5
     """Between samples."""
     out: Path | None = None
@@ -59,6 +61,8 @@ class Growth:
     """Least-squares slope of resident memory."""
     mb_a_minute_error: float
     """Standard error of it."""
+    kb_a_checkpoint: float
+    """The same growth for each checkpoint that was written meanwhile."""
     resident_mb_first: float
     """Mean of the first minute after the warm-up."""
     resident_mb_last: float
@@ -72,7 +76,7 @@ class Growth:
 def run(options: Endurance) -> tuple[Growth, list[Sample]]:
     """Train in a process of its own until the time is over."""
     with tempfile.TemporaryDirectory() as name:
-        settings = _settings(Path(name), options.patches)
+        settings = _settings(Path(name), options)
         process = subprocess.Popen([sys.executable, "-c", CHILD, json.dumps(settings)])
         try:
             samples = watch(process, options.minutes * 60, options.every_s)
@@ -93,17 +97,18 @@ def run(options: Endurance) -> tuple[Growth, list[Sample]]:
     return growth, samples
 
 
-def _settings(folder: Path, patches: int) -> dict[str, Any]:
-    """The debug preset, endless, on a corpus made for it; a checkpoint every few seconds."""
+def _settings(folder: Path, options: Endurance) -> dict[str, Any]:
+    """The debug preset, endless, on a corpus made for it."""
     from catalog.fake import write_fake_build
     from catalog.publish import publish
     from dsjax import config
 
-    publish([write_fake_build(folder / "build", patches, side_px=128)], folder / "published")
+    publish([write_fake_build(folder / "build", options.patches, side_px=128)], folder / "published")
     debug = config.PRESETS["debug"][1]
     corpus = str(folder / "published" / "labelled")
     return config.to_dict(dataclasses.replace(
-        debug, corpus=corpus, out=folder / "run", hold_out=(), steps=10**7, log_every=20, checkpoint_every=100,
+        debug, corpus=corpus, out=folder / "run", hold_out=(), steps=10**7, log_every=20,
+        checkpoint_every=options.checkpoint_every,
     ))  # fmt: skip
 
 
@@ -127,10 +132,12 @@ def judge(samples: list[Sample], warmup_s: float, steps: int, checkpoint_every: 
     minutes = np.array([sample.seconds for sample in kept]) / 60
     resident = np.array([sample.resident_mb for sample in kept])
     (slope, _), covariance = np.polyfit(minutes, resident, 1, cov=True)
+    checkpoints_a_minute = steps / checkpoint_every / (samples[-1].seconds / 60)
     first = [sample for sample in kept if sample.seconds < warmup_s + 60]
     last = [sample for sample in kept if sample.seconds > kept[-1].seconds - 60]
     return Growth(
         steps, checkpoint_every, round(float(slope), 3), round(float(np.sqrt(covariance[0, 0])), 3),
+        round(1e3 * float(slope) / checkpoints_a_minute, 1),
         *(round(float(np.mean([sample.resident_mb for sample in some])), 1) for some in (first, last)),
         *((min(s.descriptors for s in some), max(s.descriptors for s in some)) for some in (first, last)),
     )  # fmt: skip
