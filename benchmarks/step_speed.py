@@ -198,7 +198,7 @@ def with_table(text: str, result: dict[str, Any]) -> str:
     rows = [
         ["milliseconds a step", *(f"{name}, {peer}" for name, peer in sides)],
         ["---"] * (1 + len(sides)),
-        *([group, *(str(round(encoders[name]["traced_ms"][peer].get(group, 0))) for name, peer in sides)]
+        *([group, *(str(round(encoders[name]["traced_ms"][peer][group])) for name, peer in sides)]
           for group in GROUPS),
         ["by the clock, untraced", *(str(round(1e3 * encoders[name]["wall_s"][peer])) for name, peer in sides)],
         ["CPU, untraced", *(str(round(1e3 * encoders[name]["cpu_s"][peer])) for name, peer in sides)],

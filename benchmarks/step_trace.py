@@ -25,19 +25,23 @@ _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?(\S+) = (.*)$", re.MULTILINE)
 def milliseconds(run: Callable[[], Any], program: str, steps: int) -> dict[str, float]:
     """Milliseconds a step of each group.
 
+    Raises:
+        KeyError: the trace holds an operation that the program does not.
+
     Args:
         run: makes so many steps, and waits for them.
         program: the optimised HLO that they run, as text.
     """
     kinds, found = kinds_of(program), Counter[str]()
+    module = program.split(maxsplit=2)[1].rstrip(",")
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             run()
         (path,) = Path(folder).rglob("*.trace.json.gz")
         events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
     for event in events:
-        if "hlo_op" in event.get("args", {}):
-            found[kinds.get(event["name"], REST)] += event["dur"] / 1e3 / steps
+        if event.get("args", {}).get("hlo_module") == module:
+            found[kinds[event["name"]]] += event["dur"] / 1e3 / steps
     return {group: round(found[group], 1) for group in GROUPS}
 
 

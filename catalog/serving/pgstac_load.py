@@ -62,9 +62,9 @@ def load(published: Published, database: str, report: Report = lambda _: None) -
     Raises:
         DatabaseError: the database cannot be reached, or lacks PostGIS.
     """
-    with _opened(database) as opened:
-        Migrate(opened).run_migration()
-        connection = opened.connect()
+    with _connected(database) as pgstac:
+        Migrate(pgstac).run_migration()
+        connection = pgstac.connect()
         for table in _OWN_TABLES:
             connection.execute(f"CREATE TABLE IF NOT EXISTS {table}")
         loaded: dict[str, str] = dict(
@@ -72,7 +72,7 @@ def load(published: Published, database: str, report: Report = lambda _: None) -
         )
         due = [one for one in published.collections if loaded.get(one.collection_id) != _state(one)]
         for collection in due:
-            _load_collection(opened, collection, report)
+            _load_collection(pgstac, collection, report)
         if due:
             _load_queryables(connection, Stated.of(published))
             connection.execute("ANALYZE pgstac.items")
@@ -82,12 +82,12 @@ def load(published: Published, database: str, report: Report = lambda _: None) -
 
 
 @contextmanager
-def _opened(database: str) -> Iterator[PgstacDB]:
+def _connected(database: str) -> Iterator[PgstacDB]:
     try:
-        with psycopg.connect(database) as connection, PgstacDB(connection=connection) as opened:
+        with psycopg.connect(database) as connection, PgstacDB(connection=connection) as pgstac:
             connection.autocommit = True
             connection.execute("SELECT set_config('search_path', 'pgstac,public', false)")
-            yield opened
+            yield pgstac
     except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedFile) as error:
         raise DatabaseError(
             f"cannot use {database} ({str(error).strip()}); give the --database of a running PostgreSQL with PostGIS "
@@ -99,10 +99,10 @@ def _state(collection: PublishedCollection) -> str:
     return json.dumps([_FORMAT, collection.state()])
 
 
-def _load_collection(opened: PgstacDB, collection: PublishedCollection, report: Report) -> None:
+def _load_collection(pgstac: PgstacDB, collection: PublishedCollection, report: Report) -> None:
     """Load one collection: what is new or changed is written, what is gone is deleted."""
-    connection, name = opened.connect(), collection.collection_id
-    loader = Loader(opened)
+    connection, name = pgstac.connect(), collection.collection_id
+    loader = Loader(pgstac)
     # pgstac takes from items what `item_assets` say and puts it back in PL/pgSQL at every search: 20 ms an item
     document = {key: value for key, value in collection.document.items() if key != "item_assets"}
     loader.load_collections(iter([document]), Methods.upsert)
