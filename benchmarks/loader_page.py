@@ -60,8 +60,8 @@ def page(record: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()) ->
         f"{record['patches']} patches of 256 px ({record['pixels']}), batches of 64, two threads or worker processes, "
         f"page cache warm, {record['cpu']}, load average {record['load_average']:.0f}. "
         "CPU: user and system milliseconds a patch, all processes of a pipeline, "
-        f"median of {record['rounds']} rounds in which all took turns, each after loading all once to warm up (least and most "
-        "in brackets).\n",
+        f"median of {record['rounds']} rounds in which all took turns, each after loading all once to warm up "
+        "(least and most in brackets).\n",
         "## Reading stored integers\n",
         _table(record, _READERS, "reader"),
         "## Batches for training\n",

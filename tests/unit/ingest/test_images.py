@@ -44,7 +44,7 @@ def test_bodies_cut_seven_times_running_are_not_taken_for_a_damaged_image(href):
 
 def test_an_image_that_never_decodes_is_refused_and_sooner_the_next_time(href):
     image, tried = Image("B02", href, Access(local("catalog.json"))), Cut(100)
-    with pytest.raises(Refused, match="B02.*not decoded") as refused:
+    with pytest.raises(Refused, match=r"B02.*not decoded") as refused:
         image.use(tried)
     assert refused.value.reason == DAMAGED_IMAGE
     assert tried.left == 92

@@ -4,6 +4,7 @@ import json
 from contextlib import closing
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.serving_questions import KINDS
@@ -66,3 +67,21 @@ def test_all_pages_together_hold_each_match_once(folder, truth, monkeypatch, kin
             token = page.token
     assert len(found) > 4
     assert truth.wrong(body, found, len(found) + 1) is None
+
+
+def test_an_item_that_a_condition_lists_several_times_is_found_and_counted_once(folder):
+    table = pq.read_table(folder / "catalog" / "labelled" / "items.parquet").to_pydict()
+    classes = table["deepsentinel:corine_classes"]
+    rarest = sorted(
+        {code for codes in classes for code in codes}, key=lambda code: sum(code in codes for codes in classes)
+    )
+    wanted = set(rarest[:6])
+    shared = [len(wanted.intersection(codes)) for codes in classes]
+    assert max(shared) > 1  # one that is listed for each of its classes
+    op = {"op": "a_overlaps", "args": [{"property": "deepsentinel:corine_classes"}, sorted(wanted)]}
+    with closing(connect(str(folder / "index.sqlite"))) as connection:
+        searcher = Searcher(Meta.read(connection))
+        page = searcher.search(connection, search_of(searcher.predicates, {"filter": op, "limit": 3000}))
+    found = sorted(json.loads(one)["id"] for one in page.documents)
+    assert found == sorted(name for name, count in zip(table["id"], shared, strict=True) if count)
+    assert page.matched == len(found)
