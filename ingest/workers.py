@@ -47,12 +47,18 @@ class Crew:
             WorkerLostError: a worker process died.
         """
         rest = iter(jobs)
-        running = {self.executor.submit(work, job) for job in itertools.islice(rest, self.at_once)}
+        running = {self._submit(work, job) for job in itertools.islice(rest, self.at_once)}
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 yield _outcome(future)
-                running |= {self.executor.submit(work, job) for job in itertools.islice(rest, 1)}
+                running |= {self._submit(work, job) for job in itertools.islice(rest, 1)}
+
+    def _submit(self, work: Callable[[_Job], _Done], job: _Job) -> "Future[_Done]":
+        try:
+            return self.executor.submit(work, job)
+        except BrokenExecutor as error:  # a worker died since the last outcome
+            raise _lost(error) from error
 
 
 def hire(scheduler: str, workers: int) -> contextlib.AbstractContextManager[Crew]:

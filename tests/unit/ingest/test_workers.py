@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,17 @@ def test_a_killed_process_is_an_error_that_says_what_to_do():
     hint = "run the same command again, with fewer --workers"
     with pytest.raises(WorkerLostError, match=hint), hire("local", 2) as crew:
         list(crew.run(die, range(2)))
+
+
+def test_a_process_that_is_killed_between_two_outcomes_is_the_same_error():
+    """Then handing out the next job fails, before anything is known of the jobs at work."""
+    with pytest.raises(WorkerLostError, match="a worker process died"), hire("local", 2) as crew:
+        outcomes = crew.run(process_id, range(20))
+        os.kill(next(outcomes)[0], signal.SIGKILL)
+        with pytest.raises(BrokenExecutor):
+            while True:
+                crew.executor.submit(double, 1).result()
+        next(outcomes)
 
 
 def test_no_more_jobs_are_taken_than_may_be_handed_out():
