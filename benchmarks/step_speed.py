@@ -21,6 +21,8 @@ from typing import Any
 import tyro
 
 LAYOUTS = ("eager", "channels_last")
+ONE_STEM = "one_stem"
+"""PyTorch with channels last and the stem's three convolutions run as one, as ours are."""
 _TRACED_STEPS = 3
 _PLACES = ("torch_python", "out", "page")  # of this machine
 _START, _END = "<!-- measured: written by benchmarks.step_speed -->", "<!-- end of measured -->"
@@ -146,13 +148,13 @@ def make_steps(name: str, batch: int, side_px: int) -> tuple[Callable[[int], Non
 
 
 def compare(options: StepSpeed, name: str) -> dict[str, Any]:
-    """Median seconds a step of each peer, and PyTorch's best over ours."""
+    """Median seconds a step of each peer, and PyTorch's over ours: the better layout, and the one stem."""
     shape = [name, str(options.batch), str(options.side_px)]
     threads = {"OMP_NUM_THREADS": str(options.threads)}
     ours = Peer([sys.executable, "-m", "benchmarks.step_speed", "serve", *shape],
                 {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": options.xla_flags})  # fmt: skip
     torch = [options.torch_python, str(Path(__file__).with_name("step_torch.py")), *shape, str(options.threads)]
-    peers = {"dsjax": ours} | {f"torch {layout}": Peer([*torch, layout], threads) for layout in LAYOUTS}
+    peers = {"dsjax": ours} | {f"torch {layout}": Peer([*torch, layout], threads) for layout in (*LAYOUTS, ONE_STEM)}
     sizes = {peer.told.split()[0] for peer in peers.values()}
     if len(sizes) > 1:
         raise RuntimeError(f"the models of {name} differ: {sizes} parameters")
@@ -167,10 +169,14 @@ def compare(options: StepSpeed, name: str) -> dict[str, Any]:
             one.close()
     wall, cpu = ({peer: round(statistics.median(pair[i] for pair in pairs), 4) for peer, pairs in times.items()}
                  for i in range(2))  # fmt: skip
-    ratios = {unit: round(min(v for peer, v in found.items() if peer != "dsjax") / found["dsjax"], 3)
-              for unit, found in (("wall", wall), ("cpu", cpu))}  # fmt: skip
+    units = (("wall", wall), ("cpu", cpu))
+    best = {
+        unit: round(min(found[f"torch {layout}"] for layout in LAYOUTS) / found["dsjax"], 3) for unit, found in units
+    }
+    one_stem = {unit: round(found[f"torch {ONE_STEM}"] / found["dsjax"], 3) for unit, found in units}
     versions = sorted({peer.told.split(" ", 1)[1] for peer in peers.values()})
-    return {"parameters": int(sizes.pop()), "wall_s": wall, "cpu_s": cpu, "torch_best_over_dsjax": ratios,
+    return {"parameters": int(sizes.pop()), "wall_s": wall, "cpu_s": cpu,
+            "torch_best_over_dsjax": best, "torch_one_stem_over_dsjax": one_stem,
             "traced_ms": traces, "versions": versions}  # fmt: skip
 
 
@@ -193,7 +199,9 @@ def with_table(text: str, result: dict[str, Any]) -> str:
     """The page with its table renewed; what stands outside the two marks stays."""
     from benchmarks.step_trace import GROUPS
 
-    sides = [(name, peer) for name in result["encoders"] for peer in ("dsjax", "torch channels_last")]
+    sides = [
+        (name, peer) for name in result["encoders"] for peer in ("dsjax", "torch channels_last", f"torch {ONE_STEM}")
+    ]
     encoders = result["encoders"]
     rows = [
         ["milliseconds a step", *(f"{name}, {peer}" for name, peer in sides)],

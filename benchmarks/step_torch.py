@@ -2,7 +2,8 @@
 
 Reads a line from stdin for each measurement: a number of steps, answered with wall and CPU seconds of them; or
 "profile" and a number of steps, answered with milliseconds a step of each group of operations, as JSON.
-Usage: python step_torch.py ENCODER BATCH SIDE THREADS eager|channels_last
+Usage: python step_torch.py ENCODER BATCH SIDE THREADS eager|channels_last|one_stem
+"one_stem" is channels_last with the three convolutions of the stem run as one, as `dsjax.models.stem` does.
 """
 
 import json
@@ -51,8 +52,9 @@ class Block(nn.Module):
 class Encoder(nn.Module):
     """Three stems summed at 20 m, the published trunk, the mean of every stage."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, one_stem: bool) -> None:
         super().__init__()
+        self.one_stem = one_stem
         deep = name == "resnet50"
         self.stems = nn.ModuleList([nn.Conv2d(4, 64, 6, 2, 2), nn.Conv2d(8, 64, 3, 1, 1), nn.Conv2d(2, 64, 6, 2, 2)])
         self.absent = nn.Parameter(0.02 * torch.randn(3, 64))
@@ -67,16 +69,32 @@ class Encoder(nn.Module):
         self.stages = nn.ModuleList(stages)
 
     def forward(self, images: list[torch.Tensor], available: torch.Tensor) -> torch.Tensor:
-        x = sum(
-            torch.where(available[:, i, None, None, None], stem(image), self.absent[i, None, :, None, None])
-            for i, (stem, image) in enumerate(zip(self.stems, images, strict=True))
-        )
+        x = self.stem_at_once(images, available) if self.one_stem else self.stem(images, available)
         x = f.max_pool2d(f.relu(self.norm(x)), 3, 2, 1)
         means = []
         for stage in self.stages:
             x = stage(x)
             means.append(x.mean((2, 3)))
         return torch.cat(means, 1)
+
+    def stem(self, images: list[torch.Tensor], available: torch.Tensor) -> torch.Tensor:
+        return sum(
+            torch.where(available[:, i, None, None, None], stem(image), self.absent[i, None, :, None, None])
+            for i, (stem, image) in enumerate(zip(self.stems, images, strict=True))
+        )
+
+    def stem_at_once(self, images: list[torch.Tensor], available: torch.Tensor) -> torch.Tensor:
+        blocks, kernels = [], []
+        for i, (stem, image) in enumerate(zip(self.stems, images, strict=True)):
+            block, kernel = torch.where(available[:, i, None, None, None], image, 0), stem.weight
+            if stem.stride[0] == 2:
+                block = f.pixel_unshuffle(block, 2)
+                kernel = kernel.unflatten(3, (3, 2)).unflatten(2, (3, 2)).permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
+            blocks.append(block)
+            kernels.append(kernel)
+        biases = torch.stack([stem.bias for stem in self.stems])
+        constant = torch.where(available[:, :, None], biases, self.absent).sum(1)
+        return f.conv2d(torch.cat(blocks, 1), torch.cat(kernels, 1), padding=1) + constant[:, :, None, None]
 
 
 def nt_xent(z: torch.Tensor, temperature: float = 0.2) -> torch.Tensor:
@@ -114,8 +132,8 @@ def main() -> None:
     name, batch, side, threads, layout = sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5]
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    memory = torch.channels_last if layout == "channels_last" else torch.contiguous_format
-    model = Encoder(name).to(memory_format=memory).train()
+    memory = torch.contiguous_format if layout == "eager" else torch.channels_last
+    model = Encoder(name, one_stem=layout == "one_stem").to(memory_format=memory).train()
     rng = np.random.default_rng(0)
     images = [
         torch.from_numpy(rng.standard_normal((batch, bands, side // by, side // by), np.float32)).to(

@@ -1,7 +1,8 @@
 """Layers of convolutional encoders, written so that XLA computes their derivatives fast on processors too.
 
-On a processor the derivative of Flax's own pooling takes longer than many convolutions, and that of its 1 x 1
-convolutions longer than a product of matrices (`benchmarks.step_speed` compares whole encoders with PyTorch's).
+On a processor the derivatives of Flax's own pooling and batch normalisation take longer than many convolutions, and
+that of its 1 x 1 convolutions longer than a product of matrices (`benchmarks.step_speed` compares whole encoders with
+PyTorch's).
 """
 
 import functools
@@ -15,6 +16,67 @@ from jaxtyping import Array, Float
 _MOMENTUM = 0.9  # of the running statistics; He et al. 2015 use the running mean of Ioffe and Szegedy with 0.9
 
 
+class BatchNorm(nnx.BatchNorm):
+    """Batch normalisation (Ioffe and Szegedy 2015) over all axes but the last, computed in float32.
+
+    The same arrays under the same names as Flax's, and its running variance: that of the batch, biased.
+    """
+
+    def __call__(self, x: Float[Array, "*batch c"], *, use_running_average: bool) -> Float[Array, "*batch c"]:  # type: ignore[override]
+        """Normalise by the running statistics, or by the batch's, which then move the running ones."""
+        if use_running_average:
+            return super().__call__(x, use_running_average=True)
+        assert self.scale is not None
+        assert self.bias is not None
+        y, mean, var = _normalise(x, self.scale[...], self.bias[...], self.epsilon)
+        self.mean[...] = self.momentum * self.mean[...] + (1 - self.momentum) * jax.lax.stop_gradient(mean)
+        self.var[...] = self.momentum * self.var[...] + (1 - self.momentum) * jax.lax.stop_gradient(var)
+        return y.astype(self.dtype)
+
+
+_Channels = Float[Array, " c"]
+_Normalised = tuple[Float[Array, "*batch c"], _Channels, _Channels]
+_Kept = tuple[Float[Array, "*batch c"], _Channels, _Channels, _Channels]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _normalise(x: Float[Array, "*batch c"], scale: _Channels, bias: _Channels, epsilon: float) -> _Normalised:
+    """The batch normalised, its mean and its variance; of these two nothing is differentiated."""
+    return _normalise_forward(x, scale, bias, epsilon)[0]
+
+
+def _normalise_forward(
+    x: Float[Array, "*batch c"], scale: _Channels, bias: _Channels, epsilon: float
+) -> tuple[_Normalised, _Kept]:
+    values, axes = x.astype(jnp.float32), tuple(range(x.ndim - 1))
+    mean = values.mean(axes)
+    var = jnp.square(values - mean).mean(axes)
+    inverse = jax.lax.rsqrt(var + epsilon)
+    y = values * (inverse * scale) + (bias - mean * inverse * scale)
+    return (y, mean, var), (x, mean, inverse, scale)
+
+
+def _normalise_backward(
+    epsilon: float, kept: _Kept, given: _Normalised
+) -> tuple[Float[Array, "*batch c"], _Channels, _Channels]:
+    """Ioffe and Szegedy 2015, section 3, gathered into two sums over the batch, then a factor for each array.
+
+    XLA's own derivative has four sums, and writes down the deviations from the mean for them.
+    """
+    x, mean, inverse, scale = kept
+    values, dy = x.astype(jnp.float32), given[0]
+    axes, count = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
+    bias_grad = dy.sum(axes)
+    scale_grad = inverse * ((dy * values).sum(axes) - mean * bias_grad)
+    of_dy = scale * inverse
+    of_x = -of_dy * inverse * scale_grad / count
+    x_grad = of_dy * dy + of_x * values - (of_dy * bias_grad / count + of_x * mean)
+    return x_grad.astype(x.dtype), scale_grad, bias_grad
+
+
+_normalise.defvjp(_normalise_forward, _normalise_backward)
+
+
 class PointConv(nnx.Conv):
     """A 1 x 1 convolution: the product of two matrices that it is.
 
@@ -26,6 +88,15 @@ class PointConv(nnx.Conv):
         stride = self.strides[0] if isinstance(self.strides, Sequence) else self.strides
         x, kernel = self.promote_dtype((x[:, ::stride, ::stride], self.kernel[0, 0]), dtype=self.dtype)
         return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
+
+
+def relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Zero where negative; what is not a number stays so.
+
+    As a choice between two arrays XLA computes it once; a maximum it would compute again, with what it is the maximum
+    of, wherever a convolution's derivative turns its axes round.
+    """
+    return jnp.where(x <= 0, jnp.zeros_like(x), x)
 
 
 def max_pool(x: Float[Array, "batch y x c"]) -> Float[Array, "batch y/2 x/2 c"]:
@@ -45,6 +116,6 @@ def conv(inputs: int, outputs: int, size: int, stride: int = 1, *, dtype: jnp.dt
     return kind(inputs, outputs, (size, size), strides=stride, use_bias=False, kernel_init=init, dtype=dtype, rngs=rngs)
 
 
-def norm(features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.BatchNorm:
+def norm(features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> BatchNorm:
     """Batch normalisation; statistics are those of the global batch."""
-    return nnx.BatchNorm(features, momentum=_MOMENTUM, dtype=dtype, rngs=rngs)
+    return BatchNorm(features, momentum=_MOMENTUM, dtype=dtype, rngs=rngs)

@@ -1,13 +1,12 @@
 """ResNet-18 and ResNet-50 (He et al. 2015, table 1), and half a ResNet-18, behind the sensor-fusion stem."""
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from dsjax.config import EncoderConfig
 from dsjax.data import Inputs
-from dsjax.models.layers import conv, max_pool, norm
+from dsjax.models.layers import conv, max_pool, norm, relu
 from dsjax.models.stem import Features, FusionStem
 
 # He et al. 2015, table 1; resnet10 is ours
@@ -29,9 +28,9 @@ class BasicBlock(nnx.Module):
 
     def __call__(self, x: Float[Array, "batch y x c"], *, train: bool) -> Float[Array, "batch y x c"]:
         """Add what two convolutions change to the input."""
-        y = jax.nn.relu(self.norm1(self.conv1(x), use_running_average=not train))
+        y = relu(self.norm1(self.conv1(x), use_running_average=not train))
         y = self.norm2(self.conv2(y), use_running_average=not train)
-        return jax.nn.relu(y + self.shortcut(x, train=train))
+        return relu(y + self.shortcut(x, train=train))
 
 
 class Bottleneck(nnx.Module):
@@ -50,10 +49,10 @@ class Bottleneck(nnx.Module):
 
     def __call__(self, x: Float[Array, "batch y x c"], *, train: bool) -> Float[Array, "batch y x c"]:
         """Add what three convolutions change to the input."""
-        y = jax.nn.relu(self.norm1(self.conv1(x), use_running_average=not train))
-        y = jax.nn.relu(self.norm2(self.conv2(y), use_running_average=not train))
+        y = relu(self.norm1(self.conv1(x), use_running_average=not train))
+        y = relu(self.norm2(self.conv2(y), use_running_average=not train))
         y = self.norm3(self.conv3(y), use_running_average=not train)
-        return jax.nn.relu(y + self.shortcut(x, train=train))
+        return relu(y + self.shortcut(x, train=train))
 
 
 class Shortcut(nnx.Module):
@@ -117,7 +116,7 @@ class ResNet(nnx.Module):
 
     def __call__(self, inputs: Inputs, *, train: bool = False) -> Features:
         """Feature maps at 40, 80, 160 and 320 m, and an embedding in float32."""
-        x = jax.nn.relu(self.norm(self.stem(inputs), use_running_average=not train))
+        x = relu(self.norm(self.stem(inputs), use_running_average=not train))
         x = max_pool(x)
         pyramid = self.trunk(x, train=train)
         means = [level.astype(jnp.float32).mean(axis=(1, 2)) for level in pyramid]

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks.step_trace import BACKWARD, BETWEEN, FORWARD, GROUPS, kinds_of, milliseconds
+from benchmarks.step_trace import BACKWARD, BETWEEN, FORWARD, GROUPS, by_the_clock, kinds_of, milliseconds
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +32,10 @@ def test_a_trace_of_another_program_is_not_counted_as_the_rest(step):
     entry = program.index("ENTRY ")
     with pytest.raises(KeyError):
         milliseconds(run, program[:entry], steps=1)
+
+
+def test_time_adds_up_to_the_clock():
+    alone, handed_over, shared = (0, 4, "a"), (4, 5, "b"), [(9, 13, "a"), (11, 13, "c")]
+    found = by_the_clock([alone, handed_over, *shared, (10, 10, "nothing")])
+    assert found == {"a": 4 + 2 + 1, "b": 1 + 4, "c": 1, "nothing": 0}
+    assert sum(found.values()) == 13

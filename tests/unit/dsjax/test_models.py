@@ -73,6 +73,29 @@ def test_tokens_learn():
     np.testing.assert_allclose(gradient, np.array([[0.0], [0.0], [pixels]]) * np.ones(8))
 
 
+@pytest.mark.parametrize("available", [(True, True, True), ONLY_S2, (False, False, True)])
+def test_the_stem_is_the_sum_of_its_convolutions(available):
+    stem = FusionStem(8, dtype=FLOAT32, rngs=nnx.Rngs(0))
+    for i, conv in enumerate(stem.convs):
+        conv.bias.set_value(jnp.arange(8.0) - i)
+    given = inputs(available)
+    expected = sum(
+        conv(image) if there else stem.absent[i]
+        for i, (conv, image, there) in enumerate(zip(stem.convs, given[:-1], available, strict=True))
+    )
+    np.testing.assert_allclose(stem(given), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_pixels_of_a_missing_group_that_are_not_numbers_reach_nothing(group):
+    stem = FusionStem(4, dtype=FLOAT32, rngs=nnx.Rngs(0))
+    graphdef, params, _ = split_model(stem)
+    given = inputs(tuple(name != group for name in GROUPS))
+    given = given._replace(**{group: jnp.full_like(getattr(given, group), jnp.nan)})
+    value, gradient = jax.value_and_grad(lambda p: jnp.sum(nnx.merge(graphdef, p, {})(given) ** 2))(params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((value, gradient)))
+
+
 def test_the_stem_lines_up_10_m_and_20_m_pixels():
     """A blob in one 20 m pixel moves every group's response by the same pixels."""
     stem = FusionStem(4, dtype=FLOAT32, rngs=nnx.Rngs(0))
