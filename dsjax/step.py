@@ -1,7 +1,6 @@
 """One optimiser step of any method, compiled once: views, loss, gradients, update, running mean."""
 
 import functools
-import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -11,10 +10,9 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from dsjax.compiler import compiler_options
 from dsjax.data import Batch
 from dsjax.state import TrainState
-
-_log = logging.getLogger(__name__)
 
 Metrics = dict[str, Float[Array, ""]]
 TrainStep = Callable[[TrainState, Batch[Array]], tuple[TrainState, Metrics]]
@@ -56,26 +54,6 @@ class Plan(NamedTuple):
     """Parts of a batch."""
     ema: float | None = None
     """Decay of the running mean of weights."""
-
-
-_FOR_PROCESSORS = {
-    # What jaxlib 0.10 gives to YNNPACK, but for convolutions: Eigen differentiates those by a kernel in half the time,
-    # which makes a step of ResNet-18 half again as fast (docs/training.md).
-    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE",
-}
-
-
-@functools.cache
-def compiler_options(platform: str) -> dict[str, str]:
-    """What XLA is told of a train step; nothing where its version does not know the option."""
-    if platform != "cpu":
-        return {}
-    try:
-        jax.jit(lambda: 0, compiler_options=_FOR_PROCESSORS).lower().compile()
-    except jax.errors.JaxRuntimeError:
-        _log.info("this version of XLA has no %s: steps may take longer", ", ".join(_FOR_PROCESSORS))
-        return {}
-    return _FOR_PROCESSORS
 
 
 class _Result(NamedTuple):

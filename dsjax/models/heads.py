@@ -1,11 +1,10 @@
 """Heads on top of an embedding."""
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from dsjax.models.layers import norm
+from dsjax.models.layers import norm, relu
 
 
 class ProjectionHead(nnx.Module):
@@ -20,5 +19,5 @@ class ProjectionHead(nnx.Module):
     def __call__(self, x: Float[Array, "batch dim"], *, train: bool) -> Float[Array, "batch out"]:
         """Project embeddings."""
         for layer, normalise in zip(self.layers, self.norms, strict=True):
-            x = jax.nn.relu(normalise(layer(x), use_running_average=not train))
+            x = relu(normalise(layer(x), use_running_average=not train))
         return self.last(x)

@@ -52,14 +52,14 @@ class FusionStem(nnx.Module):
         return y + constant[:, None, None].astype(y.dtype)
 
 
-def _blocks_as_channels(image: Float[Array, "batch y x c"], side: int) -> Float[Array, "batch y/side x/side sidesidec"]:
+def _blocks_as_channels(image: Float[Array, "batch y x c"], side: int) -> Float[Array, "batch y/side x/side d"]:
     """The pixels of every block of `side` x `side` as channels of one."""
     batch, height, width, bands = image.shape
     blocks = image.reshape(batch, height // side, side, width // side, side, bands)
     return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // side, width // side, -1)
 
 
-def _taps_as_channels(kernel: Float[Array, "y x c d"], side: int) -> Float[Array, "y/side x/side sidesidec d"]:
+def _taps_as_channels(kernel: Float[Array, "y x c width"], side: int) -> Float[Array, "y/side x/side d width"]:
     """The kernel of the same convolution after `_blocks_as_channels`, which then steps by 1 instead of `side`."""
     return _blocks_as_channels(kernel.transpose(3, 0, 1, 2), side).transpose(1, 2, 3, 0)
 

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks.step_trace import BACKWARD, BETWEEN, FORWARD, GROUPS, by_the_clock, kinds_of, milliseconds
+from benchmarks.step_trace import BACKWARD, BETWEEN, FORWARD, GROUPS, by_the_clock, kinds_of, milliseconds, until_read
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +39,17 @@ def test_time_adds_up_to_the_clock():
     found = by_the_clock([alone, handed_over, *shared, (10, 10, "nothing")])
     assert found == {"a": 4 + 2 + 1, "b": 1 + 4, "c": 1, "nothing": 0}
     assert sum(found.values()) == 13
+
+
+def test_a_convolution_lasts_until_it_is_read():
+    program = """ENTRY %main {
+  %x.1 = f32[8] parameter(0)
+  %conv.1 = f32[8] convolution(%x.1, %x.1), window={size=3}
+  %other.1 = f32[8] add(%x.1, %x.1)
+  ROOT %sum.1 = f32[8] add(%conv.1, %other.1)
+}"""
+    seen = [(0, 1, "conv.1"), (2, 3, "other.1"), (7, 9, "sum.1")]
+    both_steps = [*seen, *((start + 10, end + 10, name) for start, end, name in seen)]
+    spans = sorted(until_read(both_steps, program))
+    assert spans[:3] == [(0, 7, "conv.1"), (2, 3, "other.1"), (7, 9, "sum.1")]
+    assert spans[3:] == [(10, 17, "conv.1"), (12, 13, "other.1"), (17, 19, "sum.1")]

@@ -1,7 +1,6 @@
 """One optimiser step: what accumulation, clipping, running means and bfloat16 do to it."""
 
 import dataclasses
-import logging
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +9,6 @@ import optax
 import pytest
 from flax import nnx
 
-from dsjax import step as step_module
 from dsjax.config import EncoderConfig, OptimiserConfig
 from dsjax.data import GROUPS, Batch, Normalisation, to_devices
 from dsjax.losses import nt_xent
@@ -18,7 +16,7 @@ from dsjax.mesh import place
 from dsjax.optimiser import make_optimiser, make_schedule
 from dsjax.pretrain import build
 from dsjax.state import init_state, split_model
-from dsjax.step import Method, Plan, compiler_options, from_parts, into_parts, make_train_step
+from dsjax.step import Method, Plan, from_parts, into_parts, make_train_step
 from tests.unit.dsjax.conftest import TINY
 
 BANDS = [band.name for bands in GROUPS.values() for band in bands]
@@ -164,24 +162,3 @@ def test_bfloat16_trains_and_keeps_its_state_in_float32():
     convolutions = [line for line in program.splitlines() if "stablehlo.convolution" in line]
     assert convolutions
     assert all("bf16" in line for line in convolutions)
-
-
-def test_convolutions_on_a_processor_are_eigens():
-    def program(options):
-        axes = ("NHWC", "HWIO", "NHWC")
-        convolve = lambda x, k: jax.lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=axes)  # noqa: E731
-        arguments = jnp.ones((16, 32, 32, 64)), jnp.ones((3, 3, 64, 64))
-        return jax.jit(convolve, compiler_options=options).lower(*arguments).compile().as_text()
-
-    assert "__ynn_fusion" in program({}), "this XLA no longer takes YNNPACK: is the option still of use?"
-    assert "__ynn_fusion" not in program(compiler_options("cpu"))
-    assert compiler_options("gpu") == {}
-
-
-def test_a_version_of_xla_without_the_option_trains_without_it(monkeypatch, caplog):
-    monkeypatch.setattr(step_module, "_FOR_PROCESSORS", {"xla_cpu_of_another_version": "yes"})
-    compiler_options.cache_clear()
-    with caplog.at_level(logging.INFO):
-        assert compiler_options("cpu") == {}
-    compiler_options.cache_clear()
-    assert "has no xla_cpu_of_another_version: steps may take longer" in caplog.text
