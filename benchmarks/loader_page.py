@@ -158,8 +158,9 @@ def _bytes(record: Mapping[str, Any]) -> str:
 
 def _remote(remote: Mapping[str, Any]) -> str:
     rows = [
-        f"A local server that waits {remote['delay_s'] * 1e3:.0f} ms before each answer; up to "
-        f"{remote['connections']} requests at once.\n",
+        f"A local server that waits {remote['delay_s'] * 1e3:.0f} ms before each answer. This project has up to "
+        f"{remote['connections']} requests in flight, zarr-python those of a whole batch; medians "
+        f"of {remote['rounds']} rounds in turn, requests of the first round, which asks for what is kept later.\n",
         "| pattern | reader | patches/s | requests a patch |",
         "|---|---|---|---|",
     ]

@@ -1,6 +1,7 @@
 """Reading over HTTP with a delay a request: this project's corpus and zarr-python's, on the same server, in turn."""
 
 import asyncio
+import statistics
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from catalog.stores import CONNECTIONS
 
 BATCH, NAMES = 64, ("s2_10m", "s2_20m", "s1")
 DELAY_S = 0.04
+ROUNDS = 3
 _SHARD_ROWS = 256
 
 Read = Callable[[NDArray[Any]], Any]
@@ -37,6 +39,16 @@ def measure(public: Path, scratch: Path, patches: int) -> dict[str, Any]:
             seconds, count = time.perf_counter() - started, sum(map(len, parts))
             return {"patches_per_s": round(count / seconds, 1), "requests_per_patch": round(requests[0] / count, 4)}
 
+        def in_turn(reads: dict[str, tuple[Read, list[NDArray[Any]]]]) -> dict[str, dict[str, float]]:
+            rounds = [{name: timed(*read) for name, read in reads.items()} for _ in range(ROUNDS)]
+            return {
+                name: {
+                    "patches_per_s": statistics.median(one[name]["patches_per_s"] for one in rounds),
+                    "requests_per_patch": max(one[name]["requests_per_patch"] for one in rounds),
+                }
+                for name in reads
+            }
+
         def own(**options: Any) -> Read:
             corpus = Corpus.open(href, **options)
             return lambda part: corpus.read(part, NAMES)
@@ -46,15 +58,20 @@ def measure(public: Path, scratch: Path, patches: int) -> dict[str, Any]:
         return {
             "delay_s": DELAY_S,
             "connections": CONNECTIONS,
-            "random patches": {
-                "this project": timed(own(), batches),  # with the chunk indices, which it asks for once
-                "zarr-python, 64 at once": timed(zarr_python.read_random, batches),
-            },
-            "blocks of 64": {
-                "this project": timed(own(), blocks),
-                "zarr-python, slices": timed(zarr_python.read_slices, blocks[: len(blocks) // 4]),
-                "zarr-python, slices of all arrays at once": timed(zarr_python.read_block, blocks[: len(blocks) // 4]),
-            },
+            "rounds": ROUNDS,
+            "random patches": in_turn(
+                {
+                    "this project": (own(), batches),  # at first with the chunk indices, which it asks for once
+                    "zarr-python, a batch at once": (zarr_python.read_random, batches),
+                }
+            ),
+            "blocks of 64": in_turn(
+                {
+                    "this project": (own(), blocks),
+                    "zarr-python, slices": (zarr_python.read_slices, blocks[: len(blocks) // 4]),
+                    "zarr-python, slices of all arrays at once": (zarr_python.read_block, blocks[: len(blocks) // 4]),
+                }
+            ),
             "whole shards cached": {"first epoch": timed(cached, batches), "later": timed(cached, batches)},
         }
 

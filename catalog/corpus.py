@@ -6,7 +6,7 @@ item is opened. Pixels come from the shards, decoded outside the GIL.
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -193,13 +193,23 @@ class Corpus(Sequence[Patch]):
         keys = np.stack([self.collection_of_row, self._shard], axis=1)
         return np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
 
-    def read(self, rows: Sequence[int] | NDArray[np.integer[Any]], names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    def read(
+        self,
+        rows: Sequence[int] | NDArray[np.integer[Any]],
+        names: Sequence[str],
+        out: Mapping[str, NDArray[Any]] | None = None,
+    ) -> dict[str, NDArray[Any]]:
         """Read stored pixels of many patches: for each array name, `(len(rows), *block)`, nothing converted.
 
         From a remote store the ranges of all patches are asked for at once, those of neighbours as one.
 
+        Args:
+            rows: of `table`, in any order.
+            names: of arrays.
+            out: what an earlier call gave for as many rows, to be filled again; new memory where None.
+
         Raises:
-            CorpusError: an unknown array or row.
+            CorpusError: an unknown array or row, or `out` is of another shape or type.
             ChecksumError: stored bytes are damaged; names the patch and its shard.
             StoreError: the store does not answer.
         """
@@ -207,8 +217,9 @@ class Corpus(Sequence[Patch]):
             raise CorpusError(f"{self.href} has no array {', '.join(unknown)}; it has {', '.join(self.arrays)}")
         self._check_rows(rows)
         wanted = np.asarray(rows, np.int64)
-        shapes = {name: (schema.BY_NAME[name].shape(self.side_px), schema.BY_NAME[name].dtype) for name in names}
-        batch = {name: POOL.empty((len(wanted), *shape), dtype) for name, (shape, dtype) in shapes.items()}
+        batch = {name: self._empty(name, len(rows)) if out is None else out[name] for name in names}
+        if other := [f"{name} for {len(values)}" for name, values in batch.items() if len(values) != len(rows)]:
+            raise CorpusError(f"{len(rows)} patches cannot be read into {', '.join(other)}; give memory for as many")
         for collection in np.unique(self.collection_of_row[wanted]).tolist():
             self._read_collection(collection, wanted, batch)
         return batch
@@ -229,6 +240,10 @@ class Corpus(Sequence[Patch]):
         coarse = pixels["s2_20m"][0].repeat(2, axis=1).repeat(2, axis=2)
         by_name = fine | dict(zip((band.name for band in S2_20M), coarse, strict=True))
         return np.stack([by_name[name] for name in S2_WAVELENGTH_ORDER])
+
+    def _empty(self, name: str, rows: int) -> NDArray[Any]:
+        spec = schema.BY_NAME[name]
+        return POOL.empty((rows, *spec.shape(self.side_px)), spec.dtype)
 
     def _check_rows(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> None:
         if len(rows) and not 0 <= min(rows) <= max(rows) < len(self):

@@ -17,6 +17,7 @@ from catalog.corpus import Corpus
 from catalog.stats import BandStatistics
 
 _NAMES = ("s2_10m", "s2_20m", "s1")
+_TWICE = np.uint64(1 << 32 | 1)  # times 32 bits: the same bits twice, side by side
 _MIN_STD = 1e-6  # a band that never changes is centred and not divided by nothing
 
 
@@ -35,7 +36,7 @@ class CubeReader:
     def __init__(self, corpus: Corpus, statistics: BandStatistics, threads: int = 2) -> None:
         """Standardise by these statistics, such as `corpus.statistics`."""
         self._corpus = corpus
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="cubes")
+        self._threads, self._pool = threads, ThreadPoolExecutor(threads, thread_name_prefix="cubes")
         self._fine = _Line.of(statistics, S2_10M, S2_SCALE)
         self._coarse = _Line.of(statistics, S2_20M, S2_SCALE)
         self._s1 = _Line.of(statistics, S1, S1_SCALE_DB)
@@ -47,23 +48,21 @@ class CubeReader:
             CorpusError: an unknown row.
             ChecksumError: stored bytes are damaged.
         """
-        side = self._corpus.side_px
+        side, shares = self._corpus.side_px, min(self._threads, max(1, len(rows)))
         cubes = Cubes(*(POOL.empty((len(rows), len(bands), side, side), np.float32) for bands in (S2, S1)))
-        for _ in self._threads.map(self._fill, rows, cubes.s2, cubes.s1):
+        parts = (np.array_split(np.asarray(values), shares) for values in (rows, *cubes))
+        for _ in self._pool.map(self._fill, *parts):
             pass
         return cubes
 
-    def _fill(self, row: int, s2: NDArray[np.float32], s1: NDArray[np.float32]) -> None:
-        """One patch from shard to floats, a band at a time: the cubes are written once, from the processor's cache."""
-        stored = self._corpus.read([row], _NAMES)
-        fine, side = len(S2_10M), self._corpus.side_px
-        self._fine.apply(stored["s2_10m"][0], s2[:fine])
-        self._s1.apply(stored["s1"][0], s1)
-        coarse = self._coarse.apply(stored["s2_20m"][0], np.empty((len(S2_20M), side // 2, side // 2), np.float32))
-        wide = np.empty((side // 2, side), np.float32)
-        for band, pairs in zip(coarse, s2[fine:].reshape(-1, side // 2, 2, side), strict=True):
-            wide[:, 0::2] = wide[:, 1::2] = band
-            pairs[:, 0] = pairs[:, 1] = wide
+    def _fill(self, rows: NDArray[np.integer[Any]], s2: NDArray[np.float32], s1: NDArray[np.float32]) -> None:
+        """One patch after the other and one band of it after the other, so that both stay in the processor's cache."""
+        stored: dict[str, NDArray[Any]] | None = None
+        for row, fine, radar in zip(rows, s2, s1, strict=True):
+            stored = self._corpus.read([row], _NAMES, stored)
+            self._fine.fill(stored["s2_10m"][0], fine[: len(S2_10M)])
+            self._coarse.fill_twice(stored["s2_20m"][0], fine[len(S2_10M) :])
+            self._s1.fill(stored["s1"][0], radar)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +80,25 @@ class _Line:
         slope, start = (values.astype(np.float32) for values in (scale / std, -statistics.mean(names) / std))
         return cls(slope, start, bands[0].nodata)
 
-    def apply(self, stored: NDArray[Any], out: NDArray[np.float32]) -> NDArray[np.float32]:
+    def fill(self, stored: NDArray[Any], out: NDArray[np.float32]) -> None:
+        """Fill `band y x` from as many stored pixels."""
         for band, slope, start, to in zip(stored, self.slope, self.start, out, strict=True):
-            values = band.astype(np.float32)
-            values *= slope
-            np.add(values, start, out=to)
-            missing = band == self.nodata
-            if missing.any():
-                to[missing] = 0.0
-        return out
+            self._fill_band(band, slope, start, to)
+
+    def fill_twice(self, stored: NDArray[Any], out: NDArray[np.float32]) -> None:
+        """Fill `band 2y 2x`, every stored pixel repeated both ways."""
+        bands, height, width = stored.shape
+        values, pairs = np.empty((height, width), np.float32), np.empty((height, width), np.uint64)
+        rows_twice = out.reshape(bands, height, 2, 2 * width)
+        for band, slope, start, to in zip(stored, self.slope, self.start, rows_twice, strict=True):
+            self._fill_band(band, slope, start, values)
+            np.multiply(values.view(np.uint32), _TWICE, out=pairs, dtype=np.uint64)
+            to[...] = pairs.view(np.float32)[:, None]
+
+    def _fill_band(self, band: NDArray[Any], slope: np.float32, start: np.float32, out: NDArray[np.float32]) -> None:
+        out[...] = band
+        out *= slope
+        out += start
+        missing = band == self.nodata
+        if missing.any():
+            out[missing] = 0.0

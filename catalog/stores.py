@@ -25,7 +25,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 SCHEMES = ("https", "http", "s3", "gs", "az", "abfs", "abfss")
-CONNECTIONS = 64  # requests in flight: 250 patches a second at 40 ms each, where a patch takes three
+CONNECTIONS = 128  # requests in flight; at 40 ms each, 64 carry three quarters of the patches, 192 a sixth more
 _TIMEOUT_S = 60  # of one request, with the bytes of a block of patches
 _MAX_RETRIES = 6  # of one request by obstore, for 429, 5xx and refused connections: 0.2 s, doubling
 _MAX_DESCRIPTORS = 64

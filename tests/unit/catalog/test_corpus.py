@@ -145,6 +145,31 @@ def test_cubes_are_standardised_physical_values_and_zero_where_nothing_was_measu
             np.testing.assert_allclose(found, (physical - mean) / std, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("threads", [1, 3, 16])
+def test_cubes_are_those_of_each_row_alone(corpus: Corpus, threads: int):
+    cubes, rows = CubeReader(corpus, corpus.statistics, threads), [9, 0, 3, 3, 17]
+    many = cubes.read(rows)
+    for i, row in enumerate(rows):
+        alone = cubes.read([row])
+        assert np.array_equal(many.s2[i], alone.s2[0])
+        assert np.array_equal(many.s1[i], alone.s1[0])
+    assert len(cubes.read([]).s2) == 0
+
+
+def test_memory_of_an_earlier_read_is_filled_again(corpus: Corpus):
+    first = corpus.read([3, 14], NAMES)
+    where = {name: values.ctypes.data for name, values in first.items()}
+    again = corpus.read([15, 2], NAMES, first)
+    assert {name: values.ctypes.data for name, values in again.items()} == where
+    for name, values in corpus.read([15, 2], NAMES).items():
+        assert np.array_equal(again[name], values)
+    for rows in ([1], [1, 2, 3]):
+        with pytest.raises(CorpusError, match=r"cannot be read into s2_10m for 2, .*; give memory"):
+            corpus.read(rows, NAMES, first)
+    with pytest.raises(CorpusError, match="the buffer is"):
+        corpus.read([1, 2], NAMES, {name: np.empty((2, 3), np.int8) for name in NAMES})
+
+
 def test_cubes_hold_the_mean_where_a_pixel_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     patches = list(fake_patches(4, side_px=32))
     for patch in patches:
