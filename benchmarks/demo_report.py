@@ -16,6 +16,7 @@ from benchmarks.report import Section, figure, mosaic, paragraph, table, write_r
 from catalog.corpus import Corpus
 from catalog.preview import corine, encode_webp
 from dsjax.recorder import read_metrics
+from dsjax.runs import read_config
 from ingest.ledger import BuildSummary, read_rows, summarise
 
 _PREVIEWS = 12
@@ -36,7 +37,7 @@ def report(out: Path, names: Sequence[str], seconds: Mapping[str, float]) -> Pat
     scores_file = out / "run" / "scores.json"
     scores = json.loads(scores_file.read_text()) if scores_file.exists() else None
     sections = [_corpora_section(corpora, ledgers), *(_previews_section(out, *named) for named in corpora.items())]
-    sections.append(Section("Pre-training", figure(figures.training_curves(metrics), "Loss and spread over steps.")))
+    sections.append(_training_section(metrics, read_config(out / "run").augmented_from_step))
     if scores is not None:
         sections.append(_probe_section(scores))
     sections.append(_about_section(seconds))
@@ -52,6 +53,14 @@ def report(out: Path, names: Sequence[str], seconds: Mapping[str, float]) -> Pat
     page = write_report(out, "DeepSentinel demo", sections, numbers)
     Console().print(f"\n[bold]{page}[/bold] shows previews, a map, the loss and the probe")
     return page
+
+
+def _training_section(metrics: Sequence[Mapping[str, float]], augmented_from_step: int) -> Section:
+    told = (
+        "Loss and spread over steps. Up to the dashed line the two views of a patch are made ever less alike, which "
+        "raises the loss: what it was before compares with nothing after."
+    )
+    return Section("Pre-training", figure(figures.training_curves(metrics, augmented_from_step), told))
 
 
 def _corpora_section(corpora: Mapping[str, Corpus], ledgers: Mapping[str, BuildSummary]) -> Section:

@@ -14,6 +14,8 @@ COLOURS = ("#0969da", "#bc4c00", "#1a7f37", "#8250df")
 ENCODERS = {"pretrained": COLOURS[0], "random": "#8c959f", "statistics": "#d0d7de"}
 SENSORS = {"s1": "Sentinel-1", "s2": "Sentinel-2", "both": "both"}
 _LINE = {"linewidth": 0.4, "color": "#8c959f"}
+# A legend above the axes hides no bar.
+_ABOVE: dict[str, Any] = {"ncols": 3, "loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False, "fontsize": 8}
 
 
 def world_map(corpora: Mapping[str, pa.Table]) -> Figure:
@@ -54,17 +56,18 @@ def pair_quality(corpora: Mapping[str, pa.Table]) -> Figure:
         cloud.hist(shares, bins=np.linspace(0, 50, 26), color=colour, alpha=0.6, label=name)
     gap.set(xlabel="hours between Sentinel-1 and Sentinel-2", ylabel="patches")
     cloud.set(xlabel="cloud in the patch, %", ylabel="patches", yscale="log")
-    gap.legend()
+    gap.legend(**_ABOVE)
     plot.tight_layout()
     return plot
 
 
-def training_curves(metrics: Sequence[Mapping[str, float]]) -> Figure:
-    """Loss, and how far the projections are from collapse, over steps."""
+def training_curves(metrics: Sequence[Mapping[str, float]], augmented_from_step: int) -> Figure:
+    """Loss, and how far the projections are from collapse, over steps; a dashed line where augmentation has grown."""
     plot = Figure(figsize=(9, 2.8))
     loss, spread = plot.subplots(1, 2)
     steps = [line["step"] for line in metrics]
     loss.plot(steps, [line["loss"] for line in metrics], color=COLOURS[0])
+    loss.axvline(augmented_from_step, color="#8c959f", linestyle="--", linewidth=1)
     loss.set(xlabel="step", ylabel="NT-Xent loss")
     for name, colour in (("projection", COLOURS[2]), ("embedding", COLOURS[3])):
         spread.plot(steps, [line[f"{name}_spread"] for line in metrics], color=colour, label=name)
@@ -88,5 +91,6 @@ def probe_bars(scores: Sequence[Mapping[str, Any]], probe: str = "linear") -> Fi
         axes.bar(np.arange(3) + offset, values, 0.25, yerr=errors, color=colour, label=encoder, capsize=3)
     axes.set_xticks(range(3), SENSORS.values())
     axes.set(ylabel=f"accuracy of the {probe} probe", ylim=(0, 1))
-    axes.legend(ncols=3, loc="lower right", fontsize=8)
+    axes.legend(**_ABOVE)
+    plot.tight_layout()
     return plot

@@ -18,7 +18,7 @@ import numpy as np
 import tyro
 
 PATCHES, BATCH = 48, 8  # six steps an epoch
-CHECKPOINT_EVERY = 5
+CHECKPOINT_EVERY = 25  # more than are done while one is written, so that kills can fall between two
 
 # Trains, and writes down what every step was given: where the loader stood after it, and a checksum of the batch.
 CHILD = """
@@ -42,8 +42,8 @@ class Resume:
     """Kill training at random moments and resume it."""
 
     kills: int = 20
-    """How often; every other time while a checkpoint is being written."""
-    steps: int = 160
+    """How often; every other time while a checkpoint is being written, else while none is."""
+    steps: int = 400
     seed: int = 0
     """Of the moments."""
     out: Path | None = None
@@ -129,14 +129,14 @@ def train(settings: dict[str, Any], out: Path) -> "subprocess.Popen[bytes]":
 def disturb(settings: dict[str, Any], out: Path, rng: random.Random, *, in_save: bool) -> Kill | None:
     """Let a run go on for some steps and kill it; None where it ended before."""
     process, started_at = train(settings, out), last_step(out)
-    after_steps, after_s = rng.randint(1, 9), rng.uniform(0, 0.1)
+    after_steps, after_s = rng.randint(1, 2 * CHECKPOINT_EVERY), rng.uniform(0, 0.01)
     while process.poll() is None:
-        if last_step(out) >= started_at + after_steps and (not in_save or saving(out)):
+        if last_step(out) >= started_at + after_steps and saving(out) == in_save:
             break
         time.sleep(0.001)
     else:
         return None
-    time.sleep(after_s * (0.1 if in_save else 1))
+    time.sleep(after_s)
     process.kill()
     process.wait()
     step = last_step(out)
