@@ -23,12 +23,16 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.pages import markdown_table, renewed
 from catalog.corpus import Corpus
 from catalog.errors import CorpusError
 from catalog.program import main
 
 REAL_SIDE_PX = 32  # a crop of 320 m: the least that the encoder takes, and sites are 224 px wide
 _BLOCK_CELLS = 2  # neighbouring cells that go to one side of the split together
+_ENCODERS = ("pretrained", "random", "statistics")
+_PROBES = {"linear": "linear", "knn": "nearest neighbours"}
+_SENSORS = {"s1": "Sentinel-1", "s2": "Sentinel-2", "both": "both"}
 _RESULTS = Path(__file__).parent / "results"
 
 
@@ -51,6 +55,8 @@ class Quality:
     """Folder of real sites in TerraMesh's layout (S1RTC, S2L2A, LULC)."""
     name: str = "quality"
     """Results go to benchmarks/results/NAME.json."""
+    page: Path | None = None
+    """Page whose tables are renewed, such as docs/quality.md."""
 
 
 def run(options: Quality) -> None:
@@ -76,6 +82,8 @@ def run(options: Quality) -> None:
                 rows += _rows("real sites", seed, score_real(runs / f"seed-{seed}", corpus, classes))
     show(rows)
     _keep(options, rows)
+    if options.page is not None:
+        options.page.write_text(renewed(options.page.read_text(), "benchmarks.quality", tables(rows)))
 
 
 def real_corpus(data: Path, scratch: Path) -> tuple[Corpus, NDArray[np.int64]]:
@@ -132,6 +140,25 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
         spread = f"{min(values):.3f} to {max(values):.3f}"
         table.add_row(where, sensors, probe, encoder, f"{np.mean(values):.3f}", spread, bound)
     Console(width=120).print(table)
+
+
+def tables(rows: Sequence[dict[str, Any]]) -> str:
+    """For each corpus and probe the mean over seeds of every encoder, in Markdown."""
+    parts = []
+    for where in dict.fromkeys(row["where"] for row in rows):
+        lines = [_line(rows, where, probe, sensors) for probe in _PROBES for sensors in _SENSORS]
+        head = ("sensors", "probe", "pre-trained", "random", "least gain over random", "image statistics")
+        parts.append(f"**{where[0].upper()}{where[1:]}**\n\n{markdown_table(head, filter(None, lines))}")
+    return "\n\n".join(parts)
+
+
+def _line(rows: Sequence[dict[str, Any]], where: str, probe: str, sensors: str) -> list[str] | None:
+    found = {encoder: [row for row in rows if _key(row) == (where, sensors, probe, encoder)] for encoder in _ENCODERS}
+    if not all(found.values()):
+        return None
+    pretrained, untrained, statistics = (f"{np.mean([row['value'] for row in one]):.3f}" for one in found.values())
+    gain = min(row["gain_low"] for row in found["random"])
+    return [_SENSORS[sensors], _PROBES[probe], pretrained, untrained, f"{gain:+.3f}", statistics]
 
 
 def _land_cover(data: Path, sites: Sequence[dict[str, Any]], patch: Any) -> int:

@@ -24,7 +24,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from benchmarks.serving_page import with_measured
+from benchmarks.pages import renewed
+from benchmarks.serving_page import section
 from benchmarks.serving_peers.servers import SERVERS, served
 from benchmarks.serving_questions import LIMIT, deep_paging, latencies, throughput
 from benchmarks.serving_truth import Truth
@@ -193,7 +194,7 @@ def run(options: Serving) -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(record, indent=1) + "\n")
     if options.page is not None:
-        options.page.write_text(with_measured(options.page.read_text(), record))
+        options.page.write_text(renewed(options.page.read_text(), "benchmarks.serving", section(record)))
     sys.stdout.write(json.dumps(record, indent=1) + "\n")
 
 

@@ -3,15 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-START, END = "<!-- measured: written by benchmarks.serving -->", "<!-- end of measured -->"
-
-
-def with_measured(text: str, record: Mapping[str, Any]) -> str:
-    """The page with its section renewed; what stands outside the two marks stays."""
-    before, _, rest = text.partition(START)
-    after = rest.partition(END)[2]
-    return f"{before}{START}\n{section(record)}{END}{after}"
-
 
 def section(record: Mapping[str, Any]) -> str:
     """The section as Markdown."""

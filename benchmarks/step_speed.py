@@ -20,12 +20,13 @@ from typing import Any
 
 import tyro
 
+from benchmarks.pages import markdown_table, renewed
+
 LAYOUTS = ("eager", "channels_last")
 ONE_STEM = "one_stem"
 """PyTorch with channels last and the stem's three convolutions run as one, as ours are."""
 _TRACED_STEPS = 3
 _PLACES = ("torch_python", "out", "page")  # of this machine
-_START, _END = "<!-- measured: written by benchmarks.step_speed -->", "<!-- end of measured -->"
 
 
 @dataclass(frozen=True)
@@ -191,12 +192,13 @@ def run(options: StepSpeed) -> dict[str, Any]:
     if options.out is not None:
         options.out.write_text(json.dumps(result, indent=1) + "\n")
     if options.page is not None:
-        options.page.write_text(with_table(options.page.read_text(), result))
+        page = renewed(options.page.read_text(), "benchmarks.step_speed", table_of(result))
+        options.page.write_text(page)
     return result
 
 
-def with_table(text: str, result: dict[str, Any]) -> str:
-    """The page with its table renewed; what stands outside the two marks stays."""
+def table_of(result: dict[str, Any]) -> str:
+    """Milliseconds of each encoder by each library, in Markdown."""
     from benchmarks.step_trace import GROUPS
 
     sides = [
@@ -204,16 +206,12 @@ def with_table(text: str, result: dict[str, Any]) -> str:
     ]
     encoders = result["encoders"]
     rows = [
-        ["milliseconds a step", *(f"{name}, {peer}" for name, peer in sides)],
-        ["---"] * (1 + len(sides)),
         *([group, *(str(round(encoders[name]["traced_ms"][peer][group])) for name, peer in sides)]
           for group in GROUPS),
         ["by the clock, untraced", *(str(round(1e3 * encoders[name]["wall_s"][peer])) for name, peer in sides)],
         ["CPU, untraced", *(str(round(1e3 * encoders[name]["cpu_s"][peer])) for name, peer in sides)],
     ]  # fmt: skip
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    before, _, rest = text.partition(_START)
-    return f"{before}{_START}\n{table}\n{_END}{rest.partition(_END)[2]}"
+    return markdown_table(["milliseconds a step", *(f"{name}, {peer}" for name, peer in sides)], rows)
 
 
 def main() -> None:

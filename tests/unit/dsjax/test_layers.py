@@ -1,5 +1,7 @@
 """Layers against Flax's own: the same values, derivatives and running statistics."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,22 +94,56 @@ def test_bfloat16_is_normalised_in_float32(images):
     assert gradient.dtype == jnp.bfloat16
 
 
+def convolved(layer, x, kernel):
+    layer = nnx.clone(layer)
+    layer.kernel[...] = kernel
+    return layer(x)
+
+
+def assert_alike(ours, theirs, x):
+    """Of two convolutions: values, and derivatives by input and kernel."""
+    kernel = ours.kernel[...]
+    np.testing.assert_allclose(ours(x), convolved(theirs, x, kernel), atol=1e-5)
+    both = [derivatives(functools.partial(convolved, one), x, kernel) for one in (ours, theirs)]
+    for mine, reference in zip(*both, strict=True):
+        np.testing.assert_allclose(mine, reference, atol=2e-5)
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_1_x_1_convolution_is_one(images, stride):
     ours = conv(5, 7, 1, stride, dtype=F32, rngs=nnx.Rngs(0))
     theirs = nnx.Conv(5, 7, (1, 1), strides=stride, use_bias=False, rngs=nnx.Rngs(1))
     assert isinstance(ours, PointConv)
+    assert_alike(ours, theirs, images)
 
-    def apply(layer, x, kernel):
-        layer = nnx.clone(layer)
-        layer.kernel[...] = kernel
-        return layer(x)
 
-    kernel = ours.kernel[...]
-    np.testing.assert_allclose(ours(images), apply(theirs, images, kernel), atol=1e-5)
-    both = [derivatives(lambda *a, one=one: apply(one, *a), images, kernel) for one in (ours, theirs)]
-    for mine, reference in zip(*both, strict=True):
-        np.testing.assert_allclose(mine, reference, atol=2e-5)
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize("height, width", [(4, 4), (5, 4), (7, 3), (1, 2), (2, 1)])
+def test_a_convolution_of_few_pixels_is_flaxs_and_so_are_its_derivatives(height, width, size, stride):
+    ours = conv(5, 48, size, stride, dtype=F32, rngs=nnx.Rngs(0))
+    theirs = nnx.Conv(5, 48, (size, size), strides=stride, use_bias=False, rngs=nnx.Rngs(1))
+    x = jax.random.normal(jax.random.key(2), (3, height, width, 5))
+    assert_alike(ours, theirs, x)
+
+
+def test_a_convolution_of_many_pixels_is_flaxs(images):
+    ours = conv(5, 1, 3, dtype=F32, rngs=nnx.Rngs(0))
+    assert_alike(ours, nnx.Conv(5, 1, (3, 3), use_bias=False, rngs=nnx.Rngs(1)), images)
+    assert "custom_vjp" not in str(jax.make_jaxpr(lambda x: ours(x))(images))
+    few = conv(5, 48, 3, dtype=F32, rngs=nnx.Rngs(0))
+    assert "custom_vjp" in str(jax.make_jaxpr(lambda x: few(x))(images[:1, :2, :2]))
+
+
+def test_a_convolution_of_few_pixels_keeps_bfloat16():
+    layer = conv(5, 48, 3, dtype=jnp.dtype(jnp.bfloat16), rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(2), (3, 4, 4, 5))
+    assert layer(x).dtype == jnp.bfloat16
+    (gradient,) = derivatives(lambda x: layer(x).astype(jnp.float32), x)
+    exact = conv(5, 48, 3, dtype=F32, rngs=nnx.Rngs(0))
+    (reference,) = derivatives(exact, x)
+    assert gradient.dtype == jnp.float32
+    np.testing.assert_allclose(gradient, reference, atol=0.05 * float(jnp.abs(reference).max()))
 
 
 @pytest.mark.parametrize("height, width", [(6, 8), (7, 8), (5, 3), (2, 1)])
