@@ -43,7 +43,7 @@ class Resume:
 
     kills: int = 20
     """How often; every other time while a checkpoint is being written, else while none is."""
-    steps: int = 400
+    steps: int = 700
     seed: int = 0
     """Of the moments."""
     out: Path | None = None

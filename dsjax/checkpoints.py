@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from dsjax import config as cfg
 from dsjax.checksums import measure
 from dsjax.config import Pretrain
 from dsjax.data import Normalisation
-from dsjax.errors import CheckpointError, DivergedError
+from dsjax.errors import WAY_OUT, CheckpointError, DivergedError
 from dsjax.methods.simclr import SimCLR
 from dsjax.models.resnet import ResNet
 from dsjax.runs import CorpusRecord, code_versions, note, read_config, read_corpus
@@ -35,7 +36,7 @@ from dsjax.state import TrainState, split_model
 _log = logging.getLogger(__name__)
 
 _SPARE_BYTES = 2**20  # beside the arrays: metadata, settings
-_OLDER = "%s was saved without checksums by an older version: loaded unchecked"
+_OLDER = "%s has no checksums that this version knows; an older one saved it: loaded unchecked"
 
 
 class Checkpoints:
@@ -64,10 +65,10 @@ class Checkpoints:
         if bad := [path for path, found in measured.items() if not found.finite]:
             raise DivergedError(
                 f"the state after step {step} is not finite ({bad[0]} and {len(bad) - 1} more arrays) and was not "
-                "saved; resume from the last checkpoint with a lower optimiser.learning_rate or in float32"
+                f"saved; {WAY_OUT}"
             )
         sums = {path: found.checksum for path, found in measured.items()}
-        beside = {"state": loader_state, "checksums": sums} | self._origin
+        beside = {"state": loader_state, "state_checksum": _sum(loader_state), "array_checksums": sums} | self._origin
         arguments = ocp.args.Composite(state=ocp.args.StandardSave(state._asdict()), loader=ocp.args.JsonSave(beside))
         with _writing(self._run, sum(leaf.nbytes for leaf in jax.tree.leaves(state))):
             self._manager.save(step, args=arguments, metrics={"loss": math.inf if loss is None else loss}, force=True)
@@ -196,8 +197,15 @@ def _read(run: Path, step: int, like: dict[str, Any]) -> tuple[dict[str, Any], d
         arrays = ocp.PyTreeCheckpointHandler().restore(folder / "state", args=arguments)
     except Exception as error:  # of damaged files Orbax raises no narrower type
         raise CheckpointError(f"checkpoint {folder} is damaged, or of another model ({_first_line(error)})") from error
-    _check(folder, arrays, like, beside.get("checksums"))
+    _check(folder, arrays, like, beside.get("array_checksums"))
+    if beside.get("state_checksum", _sum(beside.get("state"))) != _sum(beside.get("state")):
+        raise CheckpointError(f"checkpoint {folder} is damaged: the position of the loader is not what was saved")
     return arrays, beside
+
+
+def _sum(loader_state: Any) -> str:
+    """Checksum of a loader's position, the same before and after JSON."""
+    return f"{zlib.crc32(json.dumps(loader_state, sort_keys=True).encode()):08x}"
 
 
 def _check(folder: Path, arrays: dict[str, Any], like: dict[str, Any], stated: dict[str, str] | None) -> None:

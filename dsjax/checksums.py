@@ -19,7 +19,8 @@ class Measured(NamedTuple):
     """What identifies the contents of an array."""
 
     checksum: str
-    """16 hexadecimal digits; another when any bit changes, or two unlike values change places."""
+    """16 hexadecimal digits; another for sure when one value changes, and but for one chance in 2**64 or so when
+    several do, all their signs or two that change places among them."""
     finite: bool
     """Whether it holds neither NaN nor infinity."""
 
@@ -39,18 +40,24 @@ def _measure(leaves: Sequence[Array]) -> list[tuple[Array, Array]]:
 
 
 def _sum(leaf: Array) -> UInt32[Array, "2"]:
-    """Two sums modulo 2**32 of the words of an array, each word times an odd number that depends on its place.
+    """Two sums modulo 2**32 of the words of an array, each mixed with its place; in the second times an odd number.
 
-    An odd factor is invertible modulo 2**32: no change of one word leaves the sum as it was.
+    Mixing is invertible, and so are odd factors modulo 2**32: no change of one word leaves a sum as it was. Without it
+    two signs that change would add up to nothing.
     """
     words = _words(leaf)
     place = jnp.zeros(words.shape, jnp.uint32)
     for axis, size in enumerate(words.shape):
         place = place * jnp.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, words.shape, axis)
-    mixed = place * jnp.uint32(_GOLDEN)
-    return jnp.stack(
-        [jnp.sum(words * factor, dtype=jnp.uint32) for factor in (2 * place + 1, mixed ^ (mixed >> 15) | 1)]
-    )
+    mixed = _mix(words + place * jnp.uint32(_GOLDEN))
+    return jnp.stack([jnp.sum(mixed, dtype=jnp.uint32), jnp.sum(mixed * (2 * place + 1), dtype=jnp.uint32)])
+
+
+def _mix(words: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
+    """Every bit of a word into all others: the last step of MurmurHash3 (Appleby 2011)."""
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        words = (words ^ (words >> shift)) * jnp.uint32(factor)
+    return words ^ (words >> 16)
 
 
 def _words(leaf: Array) -> UInt32[Array, "..."]:

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import tyro
 
@@ -15,6 +15,8 @@ Dtype = Literal["float32", "bfloat16"]
 Access = Literal["uniform", "shards"]
 OptimiserName = Literal["adamw", "lars"]
 ScheduleName = Literal["cosine", "linear", "constant"]
+Split = Literal["train", "val", "test", "none"]
+_MAX_SEED = 2**32 - 1  # of Grain's shuffling
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ class ReadConfig:
     access: Access = "uniform"
     """uniform: any patch may follow any other. shards: whole shards pass through a buffer, for remote corpora."""
     buffer_shards: int = 8
-    """Shards that a batch mixes where access is shards; a cache must hold two more."""
+    """Shards that a batch mixes where access is shards. A cache must hold twice as many and two more: where an epoch
+    ends, the next one has begun."""
     crops_per_read: int = 1
     """Steps that one read of a batch serves, each with other crops: for machines that train faster than they read."""
 
@@ -148,7 +151,9 @@ class Pretrain:
     more_corpora: tuple[str, ...] = ()
     """Others to train on as well."""
     weights: tuple[float, ...] = ()
-    """Share of the patches drawn from `corpus` and each of `more_corpora`, in any unit; by their sizes where none."""
+    """Share of the patches drawn from `corpus` and each of `more_corpora`, in any unit; by their sizes where none. What
+    is drawn several times an epoch meets itself in a batch only where the batch asks for more patches than there are, or
+    where access is shards."""
     out: Path = tyro.MISSING
     """Run folder to make."""
     seed: int = 0
@@ -160,7 +165,7 @@ class Pretrain:
     whole batch; only batch statistics are those of a part."""
     crop_px: int = 64
     """Side of a view, 10 m pixels; a multiple of 32."""
-    hold_out: tuple[str, ...] = ("val", "test", "none")
+    hold_out: tuple[Split, ...] = ("val", "test", "none")
     """Splits of the corpus never trained on. "none" are the patches kept out of both train and test: too near to
     testing ones, or showing a held-out class. A corpus that states no split is used whole."""
     read: ReadConfig = ReadConfig()
@@ -176,7 +181,8 @@ class Pretrain:
     keep: int = 2
     """Newest checkpoints to keep."""
     keep_best: int = 0
-    """Checkpoints of the lowest loss to keep besides; they count once the augmentation has grown."""
+    """Checkpoints of the lowest loss to keep besides, that of the steps since the line of metrics before; they count
+    once the augmentation has grown."""
     stop_at_step: int | None = None
     """End early, as an interruption would; --resume goes on from there."""
     reader_threads: int = 2
@@ -216,9 +222,22 @@ class Pretrain:
         for name in ("steps", "crop_px", "log_every", "checkpoint_every", "keep", "accumulate"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; take 1 or more")
-        for name in ("seed", "keep_best"):
+        for name in ("seed", "keep_best", "reader_threads"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; take 0 or more")
+        if self.seed > _MAX_SEED:
+            raise ConfigError(f"seed is {self.seed}; take {_MAX_SEED} or less")
+        if self.stop_at_step is not None and self.stop_at_step < 1:
+            raise ConfigError(f"stop_at_step is {self.stop_at_step}; take 1 or more, or leave it out")
+        if self.keep_best and self.checkpoint_every % self.log_every:
+            raise ConfigError(
+                f"checkpoint_every is {self.checkpoint_every}, but the loss that ranks the keep_best={self.keep_best} "
+                f"is known every log_every={self.log_every} steps alone; take a multiple"
+            )
+        if unknown := sorted(set(self.hold_out) - set(get_args(Split))):
+            raise ConfigError(
+                f"hold_out names {', '.join(unknown)}, which is no split; take of {', '.join(get_args(Split))}"
+            )
         self.read.check()
         if self.weights and len(self.weights) != 1 + len(self.more_corpora):
             raise ConfigError(
@@ -247,7 +266,8 @@ class Pretrain:
 FREE_FIELDS = frozenset(
     {
         "corpus", "out", "log_every", "checkpoint_every", "keep", "keep_best", "stop_at_step", "reader_threads",
-        "resume", "overwrite", "multihost", "hosts", "shard_parameters", "profile", "tensorboard", "compilation_cache",
+        "cache", "cache_gb", "resume", "overwrite", "multihost", "hosts", "shard_parameters", "profile", "tensorboard",
+        "compilation_cache",
     }
 )  # fmt: skip
 

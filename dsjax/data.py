@@ -155,6 +155,7 @@ def training_batches(
             "lower crop_px or augment.shift_px"
         )
     reads = reads_by_step(corpus, batch_size, seed, read, jax.process_index(), jax.process_count())
+    reads[0]  # weights that no patch can meet are refused now
     ahead = max(1, _SHARDS_AHEAD * SHARD_ROWS // batch_size)
     crops = read.crops_per_read
 

@@ -5,6 +5,12 @@ from typing import Any
 
 from catalog.errors import DeepSentinelError
 
+WAY_OUT = (
+    "what was trained since the last checkpoint is lost, and resuming would come to the same; start another run with a "
+    "lower optimiser.learning_rate, with optimiser.clip_norm or in float32"
+)
+"""Of a run that diverged: settings that change what is computed cannot change on resuming."""
+
 
 class ConfigError(DeepSentinelError):
     """Settings that do not fit each other, the corpus or the devices."""
@@ -15,7 +21,7 @@ class CheckpointError(DeepSentinelError):
 
 
 class DivergedError(DeepSentinelError):
-    """A loss or gradient that is no longer a finite number.
+    """A loss, gradient or parameter that is no longer a finite number.
 
     Attributes:
         lines: metrics of the steps since the last report, the bad one among them.

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from dsjax.data import Batch
-from dsjax.errors import DivergedError
+from dsjax.errors import WAY_OUT, DivergedError
 from dsjax.state import TrainState
 from dsjax.step import TrainStep
 
@@ -35,7 +35,7 @@ def train(
         on_step: given the steps done and the state; True ends training. It must not keep the state.
 
     Raises:
-        DivergedError: a loss or gradient is not finite.
+        DivergedError: a loss, a gradient or the state is not finite.
     """
     step, window = int(jax.device_get(state.step)), _Window()
     while step < last_step:
@@ -46,7 +46,12 @@ def train(
         window.add(metrics)
         if step % log_every == 0 or step == last_step:
             on_metrics(step, window.close(step))
-        if on_step(step, state):
+        try:
+            ended = on_step(step, state)
+        except DivergedError:
+            window.check(step)  # tells more, where a loss or gradient shows it
+            raise
+        if ended:
             break
     return state
 
@@ -70,10 +75,15 @@ class _Window:
         if len(self._pending) > _IN_FLIGHT:
             jax.block_until_ready(self._pending[-_IN_FLIGHT - 1])
 
+    def check(self, step: int) -> list[dict[str, Any]]:
+        """Metrics of the steps of the window, which `step` is the last of."""
+        fetched: list[dict[str, Any]] = jax.device_get(self._pending)
+        _check_finite(fetched, step - len(fetched) + 1)
+        return fetched
+
     def close(self, step: int) -> Metrics:
         """Means of the window, which ends at `step` and is emptied."""
-        fetched = jax.device_get(self._pending)
-        _check_finite(fetched, step - len(fetched) + 1)
+        fetched = self.check(step)
         elapsed = time.perf_counter() - self._started
         means = {name: float(np.mean([metrics[name] for metrics in fetched])) for name in fetched[0]}
         timing = {"steps_per_s": len(fetched) / elapsed, "input_wait_share": self._waited / elapsed}
@@ -87,7 +97,6 @@ def _check_finite(fetched: list[dict[str, Any]], first: int) -> None:
     if bad is not None:
         told = ", ".join(f"{name}={value:g}" for name, value in sorted(bad.items()) if name != "step")
         raise DivergedError(
-            f"step {bad['step']} gave {told}; steps {first} to {lines[-1]['step']} are lost, the last checkpoint "
-            "is from before; resume with a lower optimiser.learning_rate, with optimiser.clip_norm or in float32",
+            f"step {bad['step']} gave {told}, the first that did of steps {first} to {lines[-1]['step']}; {WAY_OUT}",
             lines,
         )

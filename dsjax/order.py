@@ -69,8 +69,10 @@ def epoch_order(corpus: Corpus, rng: np.random.Generator, read: ReadConfig) -> _
     rows: _Rows = np.arange(len(corpus))
     if corpus.weights is not None:
         rows = draw_weighted(corpus.collection_of_row, corpus.weights, rng)
-    if read.access == "uniform":
+    elif read.access == "uniform":
         return rng.permutation(rows)
+    if read.access == "uniform":
+        return rows
     return rows[shard_buffered(corpus.shard_of_row[rows], read.buffer_shards, rng)]
 
 
@@ -79,18 +81,19 @@ def draw_weighted(
 ) -> _Rows:
     """As many rows as there are, each collection's share in proportion to its weight; within it all rows alike.
 
-    No row is drawn n + 1 times before all others of its collection were drawn n times.
+    Every collection is spread evenly and goes by in one random order, from the start again where its rows are too few:
+    all others of its collection lie between two drawings of a row, for in one batch a patch would be its own negative.
     """
     total = len(collection_of_row)
     bounds = np.rint(total * np.cumsum([0.0, *weights]) / sum(weights)).astype(int)
-    drawn = []
+    drawn, places = [], []
     for collection, count in enumerate(np.diff(bounds).tolist()):
         mine = np.flatnonzero(collection_of_row == collection)
         if count and not len(mine):
             raise ConfigError(f"collection {collection} of the corpora has a weight but no patch to train on")
-        passes = -(-count // max(1, len(mine)))
-        drawn.append(np.concatenate([mine[:0], *(rng.permutation(mine) for _ in range(passes))])[:count])
-    return np.concatenate(drawn)
+        drawn.append(np.resize(rng.permutation(mine), count))
+        places.append((np.arange(count) + rng.random(count)) / max(1, count))
+    return np.concatenate(drawn)[np.argsort(np.concatenate(places), kind="stable")]
 
 
 def shard_buffered(shard_of_row: NDArray[np.integer[Any]], buffer_shards: int, rng: np.random.Generator) -> _Rows:

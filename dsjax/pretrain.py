@@ -58,10 +58,13 @@ def run(config: Pretrain) -> RunSummary:
     from dsjax.data import open_corpora, training_batches
     from dsjax.feed import DeviceFeed
     from dsjax.mesh import join_hosts, place
-    from dsjax.runs import code_versions, note, open_run
+    from dsjax.recorder import require_tensorboard
+    from dsjax.runs import code_versions, locked, note, open_run
     from dsjax.stop import stop_on_signals
 
     config.check()
+    if config.tensorboard:
+        require_tensorboard()
     if config.multihost:
         join_hosts(config.hosts)
     use_compilation_cache(config.compilation_cache)
@@ -71,20 +74,21 @@ def run(config: Pretrain) -> RunSummary:
     loader = training_batches(
         corpus, config.batch_size, config.window_px, config.seed, config.reader_threads, config.read
     )
-    record = open_run(config, corpus)
-    start = build(config, record.normalisation, placement)
-    if config.resume:
-        start = go_on(config.out, start, loader)
-    note(config.out, "resumed" if config.resume else "started", step=int(jax.device_get(start.state.step)),
-         devices=jax.device_count(), processes=jax.process_count(), code=code_versions())  # fmt: skip
-    with (
-        stop_on_signals() as stop,
-        open_checkpoints(config, record) as checkpoints,
-        DeviceFeed(loader, placement.batch) as feed,
-    ):
-        state = follow(config, corpus, start, feed, checkpoints, stop)
-    step = int(jax.device_get(state.step))
-    note(config.out, "ended", step=step, signal=stop.signum)
+    with locked(config):
+        record = open_run(config, corpus)
+        start = build(config, record.normalisation, placement)
+        if config.resume:
+            start = go_on(config.out, start, loader)
+        note(config.out, "resumed" if config.resume else "started", step=int(jax.device_get(start.state.step)),
+             devices=jax.device_count(), processes=jax.process_count(), code=code_versions())  # fmt: skip
+        with (
+            stop_on_signals() as stop,
+            open_checkpoints(config, record) as checkpoints,
+            DeviceFeed(loader, placement.batch) as feed,
+        ):
+            state = follow(config, corpus, start, feed, checkpoints, stop)
+        step = int(jax.device_get(state.step))
+        note(config.out, "ended", step=step, signal=stop.signum)
     return RunSummary(config.out, step, stop.signum)
 
 
@@ -111,7 +115,10 @@ def follow(
     from dsjax.profiling import Profiler
     from dsjax.recorder import Recorder
 
+    last_step = min(config.steps, config.stop_at_step or config.steps)
     first_step, warmup = int(jax.device_get(start.state.step)), round(config.optimiser.warmup * config.steps)
+    if first_step >= last_step:
+        return start.state
     reads = reads_by_step(corpus, config.batch_size, config.seed, config.read)
 
     def rows_of(step: int) -> Any:
@@ -126,10 +133,10 @@ def follow(
 
         def on_step(step: int, state: "TrainState") -> bool:
             profiler.on_step(step)
-            ended = stop.agreed(step) or step in (config.steps, config.stop_at_step)
+            ended = stop.agreed(step) or step >= last_step
             if ended or step % config.checkpoint_every == 0:
-                comparable = step >= config.augmented_from_step
-                checkpoints.save(state, feed.get_state(), recorder.latest.get("loss") if comparable else None)
+                loss = recorder.comparable_loss(step, config.augmented_from_step)
+                checkpoints.save(state, feed.get_state(), loss)
             return ended
 
         return train(start.state, start.train_step, feed, config.steps, config.log_every, recorder.record, on_step)
@@ -190,9 +197,9 @@ def parse(arguments: Sequence[str] | None = None) -> Pretrain:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, then run. Ends with 128 + signal where a signal ended training, so that schedulers know to resume."""
-    config = parse(arguments)
-    start_logging()
     with reported_errors():
+        config = parse(arguments)
+        start_logging()
         summary = run(config)
     if summary.signum is not None:
         sys.exit(128 + summary.signum)

@@ -1,5 +1,6 @@
 """What a run tells the world: a line of metrics.jsonl now and then, a progress bar, TensorBoard where asked for."""
 
+import importlib.util
 import json
 import logging
 import sys
@@ -26,8 +27,6 @@ class Recorder:
     Lines after `first_step` are of steps that an interrupted run did after its last checkpoint: they are dropped,
     because those steps are done again. Of several processes only one `writes`; all watch for collapse.
 
-    Attributes:
-        latest: the metrics last recorded; none before the first line.
     """
 
     def __init__(
@@ -50,7 +49,8 @@ class Recorder:
         )  # fmt: skip
         self._task = self._bar.add_task("pre-train", total=last_step, completed=first_step, told="")
         self._board = _open_board(run, first_step) if tensorboard and writes else None
-        self.latest: dict[str, float] = {}
+        self._steps = range(first_step, first_step)  # of the latest line
+        self._loss: float | None = None
 
     def __enter__(self) -> "Recorder":
         self._bar.start()
@@ -69,7 +69,7 @@ class Recorder:
         Raises:
             CollapseError: after the warm-up, the projections of different patches are the same.
         """
-        self.latest = metrics
+        self._steps, self._loss = range(self._steps.stop, step), metrics["loss"]
         if self._writes:
             self._tell(step, metrics)
         if step > self._warmup_steps and metrics["projection_spread"] < COLLAPSED_SPREAD:
@@ -78,6 +78,10 @@ class Recorder:
                 f"{COLLAPSED_SPREAD:g}): the encoder gives every patch the same answer; lower "
                 "optimiser.learning_rate, raise batch_size or method.temperature"
             )
+
+    def comparable_loss(self, step: int, from_step: int) -> float | None:
+        """Mean loss up to `step`; None where no line ends there, or the line began before `from_step`."""
+        return self._loss if step == self._steps.stop and self._steps.start >= from_step else None
 
     def _tell(self, step: int, metrics: dict[str, float]) -> None:
         with self._path.open("a") as file:
@@ -95,16 +99,16 @@ class Recorder:
             self._told_step = step
 
 
-def _open_board(run: Path, first_step: int) -> Any:
-    """A writer of TensorBoard events that hides those of steps that are done again.
+def require_tensorboard() -> None:
+    """Raise ConfigError where tensorboardX is not installed."""
+    if importlib.util.find_spec("tensorboardX") is None:
+        raise ConfigError("--tensorboard needs tensorboardX: pip install 'deepsentinel[tensorboard]'")
 
-    Raises:
-        ConfigError: tensorboardX is not installed.
-    """
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise ConfigError("--tensorboard needs tensorboardX: pip install 'deepsentinel[tensorboard]'") from error
+
+def _open_board(run: Path, first_step: int) -> Any:
+    """A writer of TensorBoard events that hides those of steps that are done again."""
+    from tensorboardX import SummaryWriter
+
     return SummaryWriter(str(run / "tensorboard"), purge_step=first_step + 1)
 
 

@@ -1,12 +1,16 @@
 """Run folders: which settings, corpus and code a run has, and what happened to it."""
 
+import contextlib
 import dataclasses
 import datetime
+import fcntl
 import hashlib
 import importlib.metadata
 import json
+import logging
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +26,8 @@ from dsjax.data import Normalisation
 from dsjax.errors import CheckpointError
 
 _Record = TypeVar("_Record")
+_log = logging.getLogger(__name__)
+_LOCK = ".lock"
 _LIBRARIES = ("deepsentinel", "jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -35,12 +41,15 @@ class CorpusRecord:
     patches: int
     """Patches trained on."""
     normalisation: Normalisation
+    ids_sha256: str = ""
+    """Of the ids of those patches, in their order; none in records of older versions."""
 
     @classmethod
     def of(cls, corpus: Corpus) -> "CorpusRecord":
         """Record of a corpus, or of the selection to train on."""
         normalisation = Normalisation.of(corpus.statistics)
-        return cls(corpus.href, corpus.version, corpus.fingerprint, len(corpus), normalisation)
+        ids = hashlib.sha256("\n".join(corpus.table["id"].to_pylist()).encode()).hexdigest()
+        return cls(corpus.href, corpus.version, corpus.fingerprint, len(corpus), normalisation, ids)
 
     @classmethod
     def from_json(cls, text: str) -> "CorpusRecord":
@@ -76,24 +85,50 @@ def open_run(config: Pretrain, corpus: Corpus) -> CorpusRecord:
     return record
 
 
+@contextlib.contextmanager
+def locked(config: Pretrain) -> Iterator[None]:
+    """Keep the run folder from being trained in twice at once; the first process does.
+
+    Raises:
+        OutputExistsError: another run is training there.
+    """
+    run = config.out
+    is_run, is_new = (run / "config.json").is_file(), not run.exists() and not config.resume
+    if jax.process_index() > 0 or not (is_run or is_new):
+        yield  # `open_run` refuses what is there, or finds an empty folder
+        return
+    run.mkdir(parents=True, exist_ok=True)
+    with (run / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputExistsError(f"another process is training in {run}; wait for it or stop it") from error
+        except OSError as error:
+            _log.warning("%s cannot be locked (%s): do not train in it twice at once", run, error)
+        yield
+
+
 def note(run: Path, what: str, **details: Any) -> None:
     """Append a line to the run's events.jsonl: when, what, and whatever tells more."""
     if jax.process_index() == 0:
         when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        with (run / "events.jsonl").open("a") as file:
-            file.write(json.dumps({"time": when, "event": what} | details) + "\n")
+        with (run / "events.jsonl").open("ab+") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            cut = file.read() not in (b"", b"\n")  # by a crash: the line is ended, and left out when read
+            file.write((("\n" if cut else "") + json.dumps({"time": when, "event": what} | details) + "\n").encode())
 
 
 def read_events(run: Path) -> list[dict[str, Any]]:
-    """What happened to a run; a last line cut off by a crash is left out."""
+    """What happened to a run; lines cut off by a crash are left out."""
     lines = (run / "events.jsonl").read_text().split("\n")[:-1]
-    return [json.loads(line) for line in lines]
+    return [json.loads(line) for line in lines if line.endswith("}")]
 
 
 def _make_room(config: Pretrain) -> None:
     if config.out.is_file():
         raise OutputExistsError(f"{config.out} is a file; choose another --out")
-    if config.out.is_dir() and any(config.out.iterdir()):
+    held = [entry for entry in config.out.iterdir() if entry.name != _LOCK] if config.out.is_dir() else []
+    if held:
         if not (config.out / "config.json").is_file():
             raise OutputExistsError(f"{config.out} is not empty and holds no run; choose another --out")
         if not config.overwrite:
@@ -101,7 +136,8 @@ def _make_room(config: Pretrain) -> None:
                 f"{config.out} is not empty; add --resume to go on with the run there, --overwrite to delete it, "
                 "or choose another --out"
             )
-        shutil.rmtree(config.out)
+        for entry in held:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     config.out.mkdir(parents=True, exist_ok=True)
 
 
@@ -115,6 +151,11 @@ def _check_resumable(config: Pretrain, record: CorpusRecord) -> None:
             f"cannot resume {config.out}: it trains on {before.patches} patches of {before.href} with fingerprint "
             f"{before.fingerprint}, but {record.href} has {record.patches} with {record.fingerprint}; "
             "resume on the same corpus or start a new run"
+        )
+    if before.ids_sha256 not in ("", record.ids_sha256) or before.normalisation != record.normalisation:
+        raise CheckpointError(
+            f"cannot resume {config.out}: it trains on other patches of {before.href}, or in another order, than the "
+            f"{record.patches} given; resume on the same subset and splits or start a new run"
         )
 
 

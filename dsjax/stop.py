@@ -44,7 +44,8 @@ def stop_on_signals() -> Iterator[StopRequest]:
     def handle(signum: int, _frame: Any) -> None:
         request.signum = signum
         _log.warning("%s: saving after this step", signal.Signals(signum).name)
-        signal.signal(signum, before[signal.Signals(signum)])
+        for caught_one, handler in before.items():
+            signal.signal(caught_one, handler)
 
     for signum in caught:
         signal.signal(signum, handle)

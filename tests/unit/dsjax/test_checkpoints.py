@@ -63,6 +63,28 @@ def test_checksums_notice_exchanged_values_and_zeros_that_moved():
     assert measure(jnp.array([1.0, jnp.nan]))[""].finite is False
 
 
+@given(st.integers(2, 24), st.integers(0, 31), st.integers(0, 2**32 - 1))
+def test_checksums_notice_one_bit_of_many_words(count, bit, seed):
+    words = np.random.default_rng(seed).integers(0, 2**32, 24, dtype=np.uint32)
+    flipped = words.copy()
+    flipped[:count] ^= np.uint32(1 << bit)  # 31: the signs of floats
+    one, two = (measure(jnp.asarray(values.view(np.int32)))[""].checksum for values in (words, flipped))
+    assert one != two
+
+
+def test_a_position_of_the_loader_that_changed_is_damage(run):
+    config, record = run
+    with open_checkpoints(dataclasses.replace(config, keep=2), record) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(state_at(step), {"next_index": step, "nested": [{"a": step}]})
+    path = config.out / "checkpoints/2/loader/metadata"
+    changed = {"state": {"next_index": 3, "nested": [{"a": 2}]}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    restored = restore(config.out, state_at(0))
+    assert restored.loader_state == {"next_index": 1, "nested": [{"a": 1}]}
+    assert [path.name for path in restored.damaged] == ["2"]
+
+
 def test_the_newest_and_the_best_stay(run):
     config, record = run
     losses = {1: None, 2: 5.0, 3: 1.0, 4: 3.0, 5: 2.0, 6: 4.0}

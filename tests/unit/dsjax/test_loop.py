@@ -96,8 +96,21 @@ def test_training_stops_where_on_step_says():
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_step():
     state, step = line_step(poison_at=5)
-    with pytest.raises(DivergedError, match=r"step 6 gave .*loss=nan.*steps 5 to 8"):
+    with pytest.raises(DivergedError, match=r"step 6 gave .*loss=nan.*steps 5 to 8; .*start another run"):
         train(state, step, ones(), 8, 4, lambda *_: None, no_stop)
+
+
+def test_a_state_that_cannot_be_saved_is_told_with_the_steps_before_it():
+    def refuse(step, state):
+        if step == 6:
+            raise DivergedError("the state after step 6 is not finite")
+        return False
+
+    for poison, lines in ((4, [5, 6]), (-1, [])):
+        state, step = line_step(poison_at=poison)
+        with pytest.raises(DivergedError, match="step 5 gave .*steps 5 to 6" if lines else "the state") as told:
+            train(state, step, ones(), 8, 4, lambda *_: None, refuse)
+        assert [line["step"] for line in told.value.lines] == lines
 
 
 def test_the_learning_rate_warms_up_decays_and_spares_all_but_kernels():
@@ -115,12 +128,13 @@ def test_the_learning_rate_warms_up_decays_and_spares_all_but_kernels():
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_is_a_request_and_handlers_come_back(signum):
-    before = signal.getsignal(signum)
+    before, others = signal.getsignal(signum), (signal.SIGTERM, signal.SIGINT)
+    handlers = [signal.getsignal(one) for one in others]
     with stop_on_signals() as stop:
         assert stop.signum is None
         os.kill(os.getpid(), signum)
         assert stop.signum == signum
-        assert signal.getsignal(signum) == before  # a second signal ends the process at once
+        assert [signal.getsignal(one) for one in others] == handlers  # a second signal of either kind ends it at once
     assert signal.getsignal(signum) == before
 
 
@@ -137,6 +151,17 @@ def test_resuming_drops_the_lines_that_are_done_again(tmp_path):
     with Recorder(tmp_path, 4, 10, 0) as recorder:
         recorder.record(6, line(loss=60))
     assert [(m["step"], m["loss"]) for m in read_metrics(tmp_path)] == [(2, 2), (4, 4), (6, 60)]
+
+
+def test_a_checkpoint_is_ranked_by_the_steps_up_to_it_once_they_compare(tmp_path):
+    with Recorder(tmp_path, 4, 20, 0) as recorder:
+        assert recorder.comparable_loss(4, 0) is None
+        recorder.record(8, line(loss=3.0))
+        assert recorder.comparable_loss(8, 4) == 3.0
+        assert recorder.comparable_loss(8, 5) is None  # step 5 was still another task
+        assert recorder.comparable_loss(9, 4) is None  # not of the steps up to 9
+        recorder.record(12, line(loss=2.0))
+        assert recorder.comparable_loss(12, 8) == 2.0
 
 
 def test_without_a_terminal_a_run_logs_about_twenty_lines_but_records_all(tmp_path, caplog):

@@ -130,6 +130,19 @@ def test_weights_decide_the_share_of_each_collection(access: str):
     assert set(times[collection == 1]) == {3}
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_no_patch_is_its_own_negative_where_a_small_collection_is_read_often(seed: int):
+    rows, batch = 10_000, 512
+    collection = (np.arange(rows) >= 9000).astype(int)
+    order = draw_weighted(collection, (1.0, 1.0), np.random.default_rng(seed))
+    batches = order[: rows // batch * batch].reshape(-1, batch)
+    assert [len(set(batch.tolist())) for batch in batches] == [batch] * len(batches)
+    assert np.bincount(order[collection[order] == 1])[9000:].tolist() == [5] * 1000
+    shares = collection[batches].mean(axis=1)
+    assert np.abs(shares - 0.5).max() < 0.1
+    assert (np.diff(order) < 0).mean() > 0.3  # not in the order of the corpus
+
+
 def test_a_weight_without_patches_is_refused():
     with pytest.raises(ConfigError, match="collection 1"):
         draw_weighted(np.zeros(10, int), (1.0, 1.0), np.random.default_rng(0))

@@ -124,6 +124,56 @@ def test_a_run_is_not_resumed_on_another_corpus(whole):
         path.write_text(text)
 
 
+def test_a_run_is_not_resumed_on_other_patches_of_the_same_corpus(whole, tmp_path):
+    run = shutil.copytree(whole.out, tmp_path / "run")
+    before = runs.read_corpus(run)
+    corpus = Corpus.open(whole.corpus)
+    orders = [runs.CorpusRecord.of(corpus.select(np.array(rows))) for rows in ([0, 1], [1, 0], [2, 3])]
+    assert len({record.ids_sha256 for record in orders}) == 3
+    assert len({record.fingerprint for record in orders}) == 1
+    (run / "corpus.json").write_text((run / "corpus.json").read_text().replace(before.ids_sha256, orders[0].ids_sha256))
+    with pytest.raises(CheckpointError, match="trains on other patches"):
+        pretrain.run(dataclasses.replace(whole, out=run, resume=True))
+
+
+def test_a_run_folder_is_trained_in_once_at_a_time(whole, tmp_path):
+    run = shutil.copytree(whole.out, tmp_path / "run")
+    for again in (
+        dataclasses.replace(whole, out=run, resume=True),
+        dataclasses.replace(whole, out=run, overwrite=True),
+    ):
+        with (
+            runs.locked(dataclasses.replace(whole, out=run, resume=True)),
+            pytest.raises(OutputExistsError, match="another process is training in"),
+        ):
+            pretrain.run(again)
+    assert (run / "checkpoints/8").is_dir()
+    assert pretrain.run(dataclasses.replace(whole, out=run, resume=True)).step == 8
+
+
+def test_a_run_that_has_come_to_where_it_should_stop_is_left_as_it_is(tiny):
+    assert pretrain.run(dataclasses.replace(tiny, stop_at_step=2)).step == 2
+    assert pretrain.run(dataclasses.replace(tiny, stop_at_step=2, resume=True)).step == 2
+    assert pretrain.run(dataclasses.replace(tiny, stop_at_step=1, resume=True)).step == 2
+
+
+def test_an_event_after_one_that_was_cut_off_stands_on_a_line_of_its_own(tmp_path):
+    runs.note(tmp_path, "started", step=0)
+    with (tmp_path / "events.jsonl").open("a") as file:
+        file.write('{"time": "2026')
+    runs.note(tmp_path, "resumed", step=3)
+    runs.note(tmp_path, "ended", step=4)
+    assert [event["event"] for event in runs.read_events(tmp_path)] == ["started", "resumed", "ended"]
+
+
+def test_settings_that_do_not_parse_end_in_one_line(capsys):
+    ramp = ["--augment.shift-px.start", "0.5", "--augment.shift-px.end", "0.4"]
+    with pytest.raises(SystemExit) as ended:
+        pretrain.main(["debug", "--corpus", "c", "--out", "o", *ramp])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
 def truncate(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
