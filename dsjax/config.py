@@ -151,9 +151,9 @@ class Pretrain:
     more_corpora: tuple[str, ...] = ()
     """Others to train on as well."""
     weights: tuple[float, ...] = ()
-    """Share of the patches drawn from `corpus` and each of `more_corpora`, in any unit; by their sizes where none. What
-    is drawn several times an epoch meets itself in a batch only where the batch asks for more patches than there are, or
-    where access is shards."""
+    """Share of the patches drawn from `corpus` and each of `more_corpora`, in any unit; by their sizes where none. A
+    patch that is drawn several times an epoch meets itself in a batch only where that asks for more patches than there
+    are, or where access is shards."""
     out: Path = tyro.MISSING
     """Run folder to make."""
     seed: int = 0
