@@ -3,6 +3,7 @@
 A fresh batch of 64 patches costs the kernel as much time in zeroed pages as a fifth of its decoding.
 """
 
+import collections
 import threading
 import weakref
 from typing import Any
@@ -21,6 +22,7 @@ class BufferPool:
     def __init__(self, max_idle_bytes: int = _MAX_IDLE_BYTES) -> None:
         self._max_idle_bytes = max_idle_bytes
         self._idle: list[NDArray[np.uint8]] = []
+        self._returned: collections.deque[NDArray[np.uint8]] = collections.deque()  # not among the idle yet
         self._lock = threading.Lock()
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
@@ -37,11 +39,13 @@ class BufferPool:
     def idle_bytes(self) -> int:
         """Memory that waits to be used again."""
         with self._lock:
+            self._collect()
             return sum(memory.nbytes for memory in self._idle)
 
     def _take(self, nbytes: int) -> NDArray[np.uint8]:
         """Idle memory of just this size, or new one: batches of one run are all alike."""
         with self._lock:
+            self._collect()
             for i, memory in enumerate(self._idle):
                 if memory.nbytes == nbytes:
                     return self._idle.pop(i)
@@ -50,10 +54,20 @@ class BufferPool:
         return whole[start : start + nbytes]
 
     def _give_back(self, memory: NDArray[np.uint8]) -> None:
-        with self._lock:
-            self._idle.append(memory)
-            while sum(idle.nbytes for idle in self._idle) > self._max_idle_bytes:
-                self._idle.pop(0)  # the one that was not used for longest
+        """Never waits: the garbage collector may end a lease in the very thread that holds the lock."""
+        self._returned.append(memory)
+        if self._lock.acquire(blocking=False):
+            try:
+                self._collect()
+            finally:
+                self._lock.release()
+
+    def _collect(self) -> None:
+        """Take in what came back; call with the lock held."""
+        while self._returned:
+            self._idle.append(self._returned.popleft())
+        while sum(idle.nbytes for idle in self._idle) > self._max_idle_bytes:
+            self._idle.pop(0)  # the one that was not used for longest
 
 
 class _Lease:

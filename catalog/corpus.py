@@ -246,6 +246,10 @@ class Corpus(Sequence[Patch]):
         return POOL.empty((rows, *spec.shape(self.side_px)), spec.dtype)
 
     def _check_rows(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> None:
+        if len(rows) and np.asarray(rows).dtype.kind not in "iu":
+            raise CorpusError(
+                f"rows are given as {np.asarray(rows).dtype}; take whole numbers, np.flatnonzero of a mask"
+            )
         if len(rows) and not 0 <= min(rows) <= max(rows) < len(self):
             raise CorpusError(f"{self.href} has rows 0..{len(self) - 1}; {min(rows)}..{max(rows)} were asked for")
 

@@ -20,7 +20,7 @@ from numcodecs import blosc
 from numpy.typing import NDArray
 
 from catalog.errors import ChecksumError, CorpusError, SchemaError
-from catalog.shard import open_array
+from catalog.shard import STORES_FILL, open_array
 from catalog.stores import LocalStore, Store
 
 _CRC_BYTES = 4
@@ -102,15 +102,15 @@ class _ArrayReader:
         self.fill_value = meta["fill_value"]
         self._fallback = None if _is_known_layout(meta) else open_array(store.zarr(path), name)
         self._file = f"{path}/{name}/c/" + "/".join("0" * len(meta["shape"]))
-        self._index = self._read_index() if self._fallback is None else np.empty((0, 2), np.int64)
+        self._index = self._read_index(path) if self._fallback is None else np.empty((0, 2), np.int64)
 
-    def _read_index(self) -> NDArray[np.uint64]:
+    def _read_index(self, path: str) -> NDArray[np.uint64]:
         """Offset and length of every row's chunk: the last bytes of the shard file."""
         nbytes = self.rows * 16 + _CRC_BYTES
         try:
             index = self._store.read_tail(self._file, nbytes)
         except FileNotFoundError as error:  # every chunk holds only the fill value
-            if self._name in _NEVER_EMPTY:
+            if self._name in _NEVER_EMPTY or _has_every_file(self._store, path):
                 raise ChecksumError(f"{self._file} is missing; {_CURE}") from error
             return np.full((self.rows, 2), _EMPTY)
         _check(index, nbytes, f"the chunk index of {self.where}")
@@ -172,6 +172,15 @@ def _check(block: bytes | memoryview, nbytes: int, what: str, row: int | None = 
         raise ChecksumError(f"{what} is damaged (the file is too short); {_CURE}", row)
     if crc32c(block) != _RESIDUE:
         raise ChecksumError(f"{what} is damaged (CRC-32C does not match); {_CURE}", row)
+
+
+def _has_every_file(store: Store, path: str) -> bool:
+    """Whether the shard was written with a file for each array, of nothing but fill values too."""
+    try:
+        group = json.loads(store.read_all(f"{path}/zarr.json"))
+    except FileNotFoundError:
+        return False
+    return bool(group.get("attributes", {}).get(STORES_FILL))
 
 
 def _metadata(store: Store, path: str, name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import fcntl
 import functools
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Collection, Iterator
@@ -24,6 +25,7 @@ from catalog.stores import Store, read_json
 _PART_BYTES = 8 << 20  # of one request
 _PARTS_AT_ONCE = 8  # with the line above, 64 MB in memory while shards are fetched
 _SHARDS_AT_ONCE = 2
+_SHA256 = re.compile("[0-9a-f]{64}")  # the name of a shard; whatever else lies in the folder is somebody else's
 
 
 class ShardCache:
@@ -40,13 +42,14 @@ class ShardCache:
         self._lock_file = _lock(folder)
         for leftover in folder.glob(".fetching-*"):
             shutil.rmtree(leftover)
-        stored = [path for path in folder.iterdir() if path.is_dir()]
+        stored = [path for path in folder.iterdir() if _SHA256.fullmatch(path.name) and path.is_dir()]
         self._nbytes = {path.name: _nbytes(path) for path in sorted(stored, key=lambda path: path.stat().st_mtime)}
         """Of each shard, by checksum, the least recently used first."""
         self._pins: dict[str, int] = {}
         self._refs: dict[tuple[str, int], ShardRef] = {}
         self._readers: dict[str, ShardReader] = {}
-        self._fetching: dict[str, Future[None]] = {}
+        self._fetching: dict[str, tuple[Future[None], int]] = {}
+        """Of each shard that is to come: when it has, and its bytes."""
         self._lock = threading.Lock()
         self._begins = ThreadPoolExecutor(1, thread_name_prefix="shard-cache-begin")
         self._shards = ThreadPoolExecutor(_SHARDS_AT_ONCE, thread_name_prefix="shard-cache")
@@ -121,10 +124,9 @@ class ShardCache:
         with self._lock:
             if ref.sha256 in self._nbytes:
                 return _done()
-            running = self._fetching.get(ref.sha256)
-            if running is None:
-                running = self._fetching[ref.sha256] = self._shards.submit(self._fetch_now, store, shard, ref)
-            return running
+            if ref.sha256 not in self._fetching:
+                self._fetching[ref.sha256] = self._shards.submit(self._fetch_now, store, shard, ref), ref.nbytes
+            return self._fetching[ref.sha256][0]
 
     def _fetch_now(self, store: Store, shard: int, ref: ShardRef) -> None:
         aside = self.folder / f".fetching-{ref.sha256}"
@@ -148,7 +150,7 @@ class ShardCache:
     def _make_room(self, ref: ShardRef) -> None:
         """Remove shards that nobody reads until one more fits; count what others are fetching."""
         with self._lock:
-            coming = sum(self._refs_by_name().get(name, 0) for name in self._fetching)
+            coming = sum(nbytes for _, nbytes in self._fetching.values())
             for name in [name for name in self._nbytes if not self._pins.get(name)]:
                 if sum(self._nbytes.values()) + coming <= self.max_bytes:
                     return
@@ -160,9 +162,6 @@ class ShardCache:
                     f"the cache {self.folder} of {self.max_bytes / 1e9:.1f} GB is full of shards in use, with no room "
                     f"for one more of {ref.nbytes / 1e9:.1f} GB; raise its size, or read with fewer threads"
                 )
-
-    def _refs_by_name(self) -> dict[str, int]:
-        return {ref.sha256: ref.nbytes for ref in self._refs.values()}
 
     def _copy(self, store: Store, shard: int, root: Path) -> None:
         """Copy every file of a shard, large ones in parts."""

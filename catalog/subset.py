@@ -22,7 +22,7 @@ JSON object:
     fingerprint  and its fingerprint: a corpus that has grown since has another, and keeps every row of the subset
     query        what was asked, as text for people
 
-Statistics of a subset are those of its collection: pixels are normalised alike whatever part is trained on.
+Statistics of a subset are those of every patch of the collection whose split occurs in it, as of any other selection.
 """
 
 import json
@@ -67,7 +67,7 @@ class Source:
         """
         if "://" in self.href or Path(self.href).is_absolute():
             return self.href
-        return os.path.normpath(subset.parent / self.href)
+        return os.path.normpath(subset.parent.resolve() / self.href)
 
 
 def write_subset(path: Path, rows: pa.Table, source: Source) -> None:

@@ -117,12 +117,15 @@ def run(config: Evaluate) -> Scores:
     Raises:
         DeepSentinelError: no run, no labels, or too few of them.
     """
-    from catalog.corpus import Corpus
+    from catalog.corpus import COLUMNS, Corpus
     from dsjax.checkpoints import load_encoder
     from dsjax.collapse import alignment, measure_collapse
     from dsjax.contract import check_pixels
+    from dsjax.labels import FOLD, NEAR_FOLDS
 
-    trained, corpus = load_encoder(config.run), Corpus.open(config.corpus)
+    out = config.out or config.run / "scores.json"
+    out.parent.mkdir(parents=True, exist_ok=True)  # before hours of scoring
+    trained, corpus = load_encoder(config.run), Corpus.open(config.corpus, columns=(*COLUMNS, FOLD, NEAR_FOLDS))
     crop_px = config.crop_px or trained.config.crop_px
     check_pixels(corpus)
     crops = labelled_crops(corpus, crop_px, config.min_share, config.level)
@@ -141,7 +144,6 @@ def run(config: Evaluate) -> Scores:
         collapse=collapse,
         sensor_distance=alignment(frozen["s1"], frozen["s2"]),
     )
-    out = config.out or config.run / "scores.json"
     out.write_text(json.dumps(dataclasses.asdict(found), indent=1))
     return found
 

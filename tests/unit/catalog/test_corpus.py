@@ -1,6 +1,7 @@
 """Corpora on disk: joined, selected, of a subset, and the statistics that normalise each of them."""
 
 import gc
+import os
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,24 @@ def test_cubes_are_standardised_physical_values_and_zero_where_nothing_was_measu
             np.testing.assert_allclose(found, (physical - mean) / std, rtol=1e-4, atol=1e-5)
 
 
+def test_a_mask_is_no_list_of_rows(corpus: Corpus):
+    mask = np.arange(len(corpus)) < 3
+    for ask in (corpus.select, lambda rows: corpus.read(rows, NAMES)):
+        with pytest.raises(CorpusError, match=r"given as bool; take whole numbers, np\.flatnonzero"):
+            ask(mask)
+    assert len(corpus.select(np.array([], int))) == 0
+
+
+def test_a_lost_file_of_labels_is_not_read_as_unknown(tmp_path: Path):
+    publish([write_fake_build(tmp_path / "build", 4, side_px=32)], tmp_path / "public")
+    for name in ("corine", "scl"):
+        for file in (tmp_path / "public/labelled/shards/000000.zarr" / name / "c").rglob("*"):
+            if file.is_file():
+                file.unlink()
+        with pytest.raises(ChecksumError, match=f"{name}/c.* is missing"):
+            Corpus.open(tmp_path / "public/labelled").read([0], [name])
+
+
 @pytest.mark.parametrize("threads", [1, 3, 16])
 def test_cubes_are_those_of_each_row_alone(corpus: Corpus, threads: int):
     cubes, rows = CubeReader(corpus, corpus.statistics, threads), [9, 0, 3, 3, 17]
@@ -197,8 +216,24 @@ def test_memory_of_a_batch_is_used_again_only_when_no_view_of_it_is_left():
     assert pool.empty((1 << 21,), np.uint32).nbytes == 1 << 23
 
 
+def test_memory_may_come_back_while_the_pool_is_in_use_by_the_same_thread():
+    """As the garbage collector gives it back, in the middle of whatever runs."""
+    pool = BufferPool()
+    held = [pool.empty((1 << 20,), np.uint8)]
+    with pool._lock:
+        held.clear()  # ends the lease: must neither wait for the lock nor touch what it guards
+    assert pool.idle_bytes == 1 << 20
+
+
 def test_idle_memory_is_bounded():
     pool = BufferPool(max_idle_bytes=5 << 20)
     held = [pool.empty((2 << 20,), np.uint8) for _ in range(4)]
     del held
     assert pool.idle_bytes == 4 << 20
+
+
+def test_a_subset_is_found_through_a_link_to_its_folder(folder: Path, tmp_path: Path):
+    (tmp_path / "deep/er").mkdir(parents=True)
+    (tmp_path / "runs").symlink_to(tmp_path / "deep/er")
+    source = Source(os.path.relpath(folder, tmp_path / "deep/er"), "labelled", "1", "f")
+    assert Path(source.locate(tmp_path / "runs/part.parquet")) == folder.resolve()

@@ -11,6 +11,7 @@ from catalog.corpus import Corpus
 from catalog.errors import ChecksumError, CorpusError, StoreError
 from catalog.fake import write_fake_build
 from catalog.publish import publish
+from catalog.shard import ShardRef
 from catalog.shard_cache import ShardCache
 
 NAMES = ("s2_10m", "s2_20m", "s1")
@@ -175,6 +176,15 @@ def test_a_shard_that_is_not_what_was_published_never_enters_the_cache(public: P
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
         assert corpus.read([20], NAMES)["s1"].shape == (1, 2, 32, 32)
         cache.close()
+
+
+def test_what_else_lies_in_the_folder_of_a_cache_stays(tmp_path: Path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/thesis.tex").write_text("all of it")
+    cache = ShardCache(tmp_path, 1)
+    cache._make_room(ShardRef("", 1, 1, "0" * 64))
+    assert (tmp_path / "thesis/thesis.tex").exists()
+    cache.close()
 
 
 def test_two_processes_do_not_share_a_cache(tmp_path: Path):

@@ -16,7 +16,7 @@ from dsjax.data import SENSORS, Normalisation
 from dsjax.embed import crop_batches, crops_a_side, embed, embedding_function, map_crops, prepare
 from dsjax.errors import CheckpointError, ConfigError
 from dsjax.floors import calibrate, crop_functions, image_statistics
-from dsjax.labels import given_splits
+from dsjax.labels import FOLD, NEAR_FOLDS, given_splits
 from dsjax.metrics import METRICS, Estimate
 from dsjax.models.resnet import ResNet
 from dsjax.state import split_model
@@ -132,7 +132,11 @@ def test_rare_and_unseen_classes_are_left_out(labelled_corpus, monkeypatch):
 
 
 def test_scores_cover_every_encoder_sensor_and_probe(trained, labelled_corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(Corpus, "open", lambda href: labelled_corpus)
+    def opened(href, columns):
+        assert {FOLD, NEAR_FOLDS} < set(columns)  # else val would lie among the patches that train
+        return labelled_corpus
+
+    monkeypatch.setattr(Corpus, "open", opened)
     scores = evaluate.run(evaluate.Evaluate(trained.config.out, "fake", draws=50, level=3, out=tmp_path / "s.json"))
     assert len(scores.scores) == 3 * 3 * 2 * 3
     assert scores.crops == {"test": 48, "train": 96, "val": 48}
