@@ -20,8 +20,8 @@ from numcodecs import blosc
 from numpy.typing import NDArray
 
 from catalog.errors import ChecksumError, CorpusError, SchemaError
-from catalog.shard import STORES_FILL, open_array
-from catalog.stores import LocalStore, Store
+from catalog.shard import open_array, promises_files
+from catalog.stores import LocalStore, Store, read_json
 
 _CRC_BYTES = 4
 # CRC-32C of any bytes followed by their own: the residue of CRC-32/ISCSI in Cook's catalogue of CRCs, inverted.
@@ -110,7 +110,7 @@ class _ArrayReader:
         try:
             index = self._store.read_tail(self._file, nbytes)
         except FileNotFoundError as error:  # every chunk holds only the fill value
-            if self._name in _NEVER_EMPTY or _has_every_file(self._store, path):
+            if self._name in _NEVER_EMPTY or promises_files(read_json(self._store, f"{path}/zarr.json", _CURE)):
                 raise ChecksumError(f"{self._file} is missing; {_CURE}") from error
             return np.full((self.rows, 2), _EMPTY)
         _check(index, nbytes, f"the chunk index of {self.where}")
@@ -172,15 +172,6 @@ def _check(block: bytes | memoryview, nbytes: int, what: str, row: int | None = 
         raise ChecksumError(f"{what} is damaged (the file is too short); {_CURE}", row)
     if crc32c(block) != _RESIDUE:
         raise ChecksumError(f"{what} is damaged (CRC-32C does not match); {_CURE}", row)
-
-
-def _has_every_file(store: Store, path: str) -> bool:
-    """Whether the shard was written with a file for each array, of nothing but fill values too."""
-    try:
-        group = json.loads(store.read_all(f"{path}/zarr.json"))
-    except FileNotFoundError:
-        return False
-    return bool(group.get("attributes", {}).get(STORES_FILL))
 
 
 def _metadata(store: Store, path: str, name: str) -> dict[str, Any]:

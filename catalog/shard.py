@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,13 +110,18 @@ def open_array(place: Any, name: str) -> zarr.Array[Any]:
         raise SchemaError(f"{place}/{name} is not a readable Zarr v3 array ({error}); build it again") from error
 
 
+def promises_files(group: Mapping[str, Any]) -> bool:
+    """Whether a shard, by the metadata of its group, was written with a file for every array."""
+    return bool(group.get("attributes", {}).get(STORES_FILL))
+
+
 def missing_files(root: Path, index: int) -> list[str]:
     """Arrays of a committed shard whose pixels' file is gone, which any Zarr reader would show as fill values.
 
     Of shards that promise nothing about it (`STORES_FILL`), none is said to be missing.
     """
     path = shard_path(root, index)
-    if not json.loads((path / "zarr.json").read_text()).get("attributes", {}).get(STORES_FILL):
+    if not promises_files(json.loads((path / "zarr.json").read_text())):
         return []
     arrays = [spec.name for spec in schema.ARRAYS if (path / spec.name / "zarr.json").is_file()]
     return [name for name in arrays if not any(file.is_file() for file in (path / name / "c").rglob("*"))]

@@ -76,7 +76,7 @@ class _Window:
             jax.block_until_ready(self._pending[-_IN_FLIGHT - 1])
 
     def check(self, step: int) -> list[dict[str, Any]]:
-        """Metrics of the steps of the window, which `step` is the last of."""
+        """Metrics of the steps of the window, which `step` is the last of; DivergedError where one is not finite."""
         fetched: list[dict[str, Any]] = jax.device_get(self._pending)
         _check_finite(fetched, step - len(fetched) + 1)
         return fetched

@@ -66,11 +66,10 @@ def own_rows(rows: _Rows, process: int, processes: int) -> _Rows:
 
 def epoch_order(corpus: Corpus, rng: np.random.Generator, read: ReadConfig) -> _Rows:
     """The rows of one epoch, in order."""
-    rows: _Rows = np.arange(len(corpus))
     if corpus.weights is not None:
         rows = draw_weighted(corpus.collection_of_row, corpus.weights, rng)
-    elif read.access == "uniform":
-        return rng.permutation(rows)
+    else:
+        rows = rng.permutation(len(corpus)) if read.access == "uniform" else np.arange(len(corpus))
     if read.access == "uniform":
         return rows
     return rows[shard_buffered(corpus.shard_of_row[rows], read.buffer_shards, rng)]

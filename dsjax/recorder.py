@@ -26,7 +26,6 @@ class Recorder:
 
     Lines after `first_step` are of steps that an interrupted run did after its last checkpoint: they are dropped,
     because those steps are done again. Of several processes only one `writes`; all watch for collapse.
-
     """
 
     def __init__(

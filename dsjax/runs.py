@@ -93,9 +93,9 @@ def locked(config: Pretrain) -> Iterator[None]:
         OutputExistsError: another run is training there.
     """
     run = config.out
-    is_run, is_new = (run / "config.json").is_file(), not run.exists() and not config.resume
-    if jax.process_index() > 0 or not (is_run or is_new):
-        yield  # `open_run` refuses what is there, or finds an empty folder
+    begins = not config.resume and not run.is_file() and not _entries(run)
+    if jax.process_index() > 0 or not (begins or (run / "config.json").is_file()):
+        yield  # nothing is locked where `open_run` will refuse what is there
         return
     run.mkdir(parents=True, exist_ok=True)
     with (run / _LOCK).open("w") as lock:
@@ -127,8 +127,7 @@ def read_events(run: Path) -> list[dict[str, Any]]:
 def _make_room(config: Pretrain) -> None:
     if config.out.is_file():
         raise OutputExistsError(f"{config.out} is a file; choose another --out")
-    held = [entry for entry in config.out.iterdir() if entry.name != _LOCK] if config.out.is_dir() else []
-    if held:
+    if held := _entries(config.out):
         if not (config.out / "config.json").is_file():
             raise OutputExistsError(f"{config.out} is not empty and holds no run; choose another --out")
         if not config.overwrite:
@@ -139,6 +138,11 @@ def _make_room(config: Pretrain) -> None:
         for entry in held:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     config.out.mkdir(parents=True, exist_ok=True)
+
+
+def _entries(run: Path) -> list[Path]:
+    """What lies in the folder, but for its lock; nothing where there is no folder."""
+    return [entry for entry in run.iterdir() if entry.name != _LOCK] if run.is_dir() else []
 
 
 def _check_resumable(config: Pretrain, record: CorpusRecord) -> None:

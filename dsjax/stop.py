@@ -44,13 +44,15 @@ def stop_on_signals() -> Iterator[StopRequest]:
     def handle(signum: int, _frame: Any) -> None:
         request.signum = signum
         _log.warning("%s: saving after this step", signal.Signals(signum).name)
-        for caught_one, handler in before.items():
-            signal.signal(caught_one, handler)
+        give_back()
+
+    def give_back() -> None:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
     for signum in caught:
         signal.signal(signum, handle)
     try:
         yield request
     finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+        give_back()

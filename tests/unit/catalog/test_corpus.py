@@ -216,6 +216,7 @@ def test_memory_of_a_batch_is_used_again_only_when_no_view_of_it_is_left():
     assert pool.empty((1 << 21,), np.uint32).nbytes == 1 << 23
 
 
+@pytest.mark.timeout(20)  # to wait would be for ever
 def test_memory_may_come_back_while_the_pool_is_in_use_by_the_same_thread():
     """As the garbage collector gives it back, in the middle of whatever runs."""
     pool = BufferPool()

@@ -1,10 +1,13 @@
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
+from typing import get_args
 
 import jax
 import pytest
 
+from catalog.splits import NONE, TEST, TRAIN, VAL
 from dsjax import config, pretrain
 from dsjax.errors import ConfigError
 from dsjax.mesh import join_hosts, place
@@ -41,9 +44,14 @@ def test_only_settings_that_reach_a_parameter_count_as_changed():
     demo = config.PRESETS["demo"][1]
     saved = dataclasses.replace(demo, corpus="a", out="x")
     free = dataclasses.replace(saved, corpus="b", out="y", log_every=1, resume=True, reader_threads=9)
+    free = dataclasses.replace(free, cache=Path("cache"), cache_gb=40.0)
     assert config.changed_fields(saved, free) == {}
     assert config.changed_fields(saved, dataclasses.replace(saved, steps=7)) == {"steps": (demo.steps, 7)}
     assert {field.name for field in dataclasses.fields(demo)} >= config.FREE_FIELDS
+
+
+def test_splits_to_hold_out_are_those_of_the_corpus():
+    assert set(get_args(config.Split)) == {TRAIN, VAL, TEST, NONE}
 
 
 def test_a_ramp_that_ends_before_it_starts_is_refused():

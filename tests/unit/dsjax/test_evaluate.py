@@ -137,7 +137,7 @@ def test_scores_cover_every_encoder_sensor_and_probe(trained, labelled_corpus, t
         return labelled_corpus
 
     monkeypatch.setattr(Corpus, "open", opened)
-    scores = evaluate.run(evaluate.Evaluate(trained.config.out, "fake", draws=50, level=3, out=tmp_path / "s.json"))
+    scores = evaluate.run(evaluate.Evaluate(trained.config.out, "fake", draws=50, level=3, out=tmp_path / "new/s.json"))
     assert len(scores.scores) == 3 * 3 * 2 * 3
     assert scores.crops == {"test": 48, "train": 96, "val": 48}
     assert scores.classes == {"112": 12, "211": 12, "312": 12, "512": 12}
@@ -150,7 +150,7 @@ def test_scores_cover_every_encoder_sensor_and_probe(trained, labelled_corpus, t
     np.testing.assert_allclose(floor.gain.value, pretrained.estimate.value - 1.0)
     assert 0 < scores.sensor_distance < 2
     assert floor.gain.low <= floor.gain.value <= floor.gain.high
-    written = json.loads((tmp_path / "s.json").read_text())
+    written = json.loads((tmp_path / "new/s.json").read_text())
     assert written["fingerprint"] == labelled_corpus.fingerprint
     assert written["scores"][0]["estimate"].keys() == {"value", "low", "high"}
 

@@ -143,6 +143,12 @@ def test_no_patch_is_its_own_negative_where_a_small_collection_is_read_often(see
     assert (np.diff(order) < 0).mean() > 0.3  # not in the order of the corpus
 
 
+def test_a_weight_without_patches_is_refused_before_the_first_batch(corpus_href: str):
+    joined = Corpus.join([Corpus.open(corpus_href), Corpus.open(corpus_href)], (1.0, 1.0))
+    with pytest.raises(ConfigError, match="collection 1"):
+        training_batches(joined.select(np.arange(len(joined) // 2)), 8, 32, 0, 1)
+
+
 def test_a_weight_without_patches_is_refused():
     with pytest.raises(ConfigError, match="collection 1"):
         draw_weighted(np.zeros(10, int), (1.0, 1.0), np.random.default_rng(0))

@@ -151,6 +151,26 @@ def test_a_run_folder_is_trained_in_once_at_a_time(whole, tmp_path):
     assert pretrain.run(dataclasses.replace(whole, out=run, resume=True)).step == 8
 
 
+def test_a_folder_that_holds_nothing_yet_is_locked_too(tiny):
+    for prepare in (tiny.out.mkdir, (tiny.out / ".lock").touch):  # the second is what a run leaves that failed at once
+        prepare()
+        with (
+            runs.locked(tiny),
+            pytest.raises(OutputExistsError, match="another process is training in"),
+            runs.locked(tiny),
+        ):
+            pass
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        pretrain.run(dataclasses.replace(tiny, resume=True))
+
+
+def test_tensorboard_is_asked_for_before_anything_is_written(tiny, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=r"deepsentinel\[tensorboard\]"):
+        pretrain.run(dataclasses.replace(tiny, tensorboard=True))
+    assert not tiny.out.exists()
+
+
 def test_a_run_that_has_come_to_where_it_should_stop_is_left_as_it_is(tiny):
     assert pretrain.run(dataclasses.replace(tiny, stop_at_step=2)).step == 2
     assert pretrain.run(dataclasses.replace(tiny, stop_at_step=2, resume=True)).step == 2
