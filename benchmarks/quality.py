@@ -136,7 +136,7 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
     for where, sensors, probe, encoder in dict.fromkeys(_key(row) for row in rows):
         found = [row for row in rows if _key(row) == (where, sensors, probe, encoder)]
         values = [row["value"] for row in found]
-        bound = "" if found[0]["gain_low"] is None else f"{min(row['gain_low'] for row in found):+.3f}"
+        bound = "" if found[0]["gain_low"] is None else f"{_least_gain(found):+.3f}"
         spread = f"{min(values):.3f} to {max(values):.3f}"
         table.add_row(where, sensors, probe, encoder, f"{np.mean(values):.3f}", spread, bound)
     Console(width=120).print(table)
@@ -157,8 +157,13 @@ def _line(rows: Sequence[dict[str, Any]], where: str, probe: str, sensors: str) 
     if not all(found.values()):
         return None
     pretrained, untrained, statistics = (f"{np.mean([row['value'] for row in one]):.3f}" for one in found.values())
-    gain = min(row["gain_low"] for row in found["random"])
-    return [_SENSORS[sensors], _PROBES[probe], pretrained, untrained, f"{gain:+.3f}", statistics]
+    gain = f"{_least_gain(found['random']):+.3f}"
+    return [_SENSORS[sensors], _PROBES[probe], pretrained, untrained, gain, statistics]
+
+
+def _least_gain(rows: Sequence[dict[str, Any]]) -> float:
+    """The lowest lower bound, over the seeds, of what pre-training adds."""
+    return min(float(row["gain_low"]) for row in rows)
 
 
 def _land_cover(data: Path, sites: Sequence[dict[str, Any]], patch: Any) -> int:
