@@ -71,7 +71,8 @@ _LABELS = {
 }
 
 MEMBERS = (
-    *(f"deepsentinel:{name}" for name in ("schema_version", "side_px", "arrays", "fingerprint")), "version", "links"
+    *(f"deepsentinel:{name}" for name in ("schema_version", "side_px", "arrays", "fingerprint")), "id", "version",
+    "links",
 )  # fmt: skip
 """What readers need of a collection.json."""
 

@@ -20,6 +20,7 @@ from catalog.buffers import POOL
 from catalog.errors import ChecksumError, CorpusError
 from catalog.patch import Patch
 from catalog.published import Published
+from catalog.shard import shard_path
 from catalog.shard_cache import ShardCache
 from catalog.stats import BandStatistics, merge_all
 from catalog.subset import read_subset
@@ -149,7 +150,7 @@ class Corpus(Sequence[Patch]):
         Raises:
             CorpusError: statistics are damaged.
         """
-        return merge_all(self._statistics_of(i) for i in range(len(self._published)))
+        return merge_all(self._statistics_of(i) for i in np.unique(self.collection_of_row).tolist())
 
     def _statistics_of(self, collection: int) -> BandStatistics:
         published = self._published[collection]
@@ -159,6 +160,11 @@ class Corpus(Sequence[Patch]):
         if None in stated or not stated < set(published.by_split):
             return published.statistics
         return merge_all(published.by_split[split] for split in sorted(stated))
+
+    def shard_href(self, row: int) -> str:
+        """Address of the shard that holds a row: a Zarr group."""
+        published = self._published[int(self.collection_of_row[row])]
+        return published.store.address(str(shard_path(Path(), int(self._shard[row]))))
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -216,6 +222,8 @@ class Corpus(Sequence[Patch]):
         if unknown := sorted(set(names) - set(self.arrays)):
             raise CorpusError(f"{self.href} has no array {', '.join(unknown)}; it has {', '.join(self.arrays)}")
         self._check_rows(rows)
+        if out is not None and (absent := sorted(set(names) - set(out))):
+            raise CorpusError(f"there is no memory to read {', '.join(absent)} into; give what an earlier call gave")
         wanted = np.asarray(rows, np.int64)
         batch = {name: self._empty(name, len(rows)) if out is None else out[name] for name in names}
         if other := [f"{name} for {len(values)}" for name, values in batch.items() if len(values) != len(rows)]:

@@ -20,6 +20,8 @@ from catalog.errors import CorpusError
 from catalog.item_table import PROPERTIES, to_batch, to_items
 
 ROW_GROUP_ROWS = 4096  # a search by place or time then reads a few groups, not the file
+DAMAGE = (pa.ArrowException, ValueError, OSError)
+"""What pyarrow, and json for what it says about itself, raise over a damaged parquet file."""
 BATCH_ROWS = 128  # an item of Python objects takes 60 kB, as Arrow 5 kB; more at once are no faster
 
 
@@ -45,7 +47,8 @@ def write_batches(path: Path, batches: Iterable[pa.RecordBatch], collection: Map
     first = next(rest)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with pq.ParquetWriter(aside, first.schema.with_metadata(_metadata(collection)), compression="zstd") as writer:
+        schema = first.schema.with_metadata(_metadata(collection))
+        with pq.ParquetWriter(aside, schema, compression="zstd", write_page_checksum=True) as writer:
             for group in _row_groups(itertools.chain([first], rest)):
                 writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
                 del group  # 20 MB, while the next one is made
@@ -90,13 +93,15 @@ def read_open_index(source: Path | BinaryIO, where: str, columns: Sequence[str] 
     wanted = ["id", "geometry", *PROPERTIES] if columns is None else list(columns)
     keys = ["deepsentinel:shard", "deepsentinel:index"]
     try:
-        with pq.ParquetFile(source, pre_buffer=True) as file:  # neighbouring columns in one request
+        # Neighbouring columns come in one request.
+        with pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True) as file:
             absent = set(PROPERTIES) - {*file.schema_arrow.names, *keys}
             asked = [name for name in dict.fromkeys([*wanted, *keys, "bbox"]) if name not in absent]
             if missing := [name for name in asked if name not in file.schema_arrow.names]:
                 raise pa.ArrowInvalid(f"it lacks {', '.join(missing)}")
             table = file.read(columns=asked)
-    except pa.ArrowInvalid as error:
+            stated_fingerprint(table.schema.metadata)  # which the caller will ask for
+    except DAMAGE as error:
         reason = str(error).partition("\n")[0][:200]
         raise CorpusError(f"{where} is damaged or of another version ({reason}); publish the build again") from error
     for name in [name for name in wanted if name in absent]:  # published before items had it: stated by none
@@ -121,10 +126,10 @@ def read_items(path: Path) -> Iterator[dict[str, Any]]:
     if not path.is_file():
         raise CorpusError(f"there is no index {path}; publish the build with catalog.publish")
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             for group in range(file.num_row_groups):
                 yield from to_items(file.read_row_group(group))
-    except pa.ArrowInvalid as error:
+    except DAMAGE as error:
         raise CorpusError(f"{path} is damaged ({str(error)[:200]}); publish the build again") from error
 
 

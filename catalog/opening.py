@@ -17,11 +17,13 @@ import xarray as xr
 
 from catalog import bands, schema
 from catalog.corpus import Corpus
-from catalog.errors import CorpusError
+from catalog.errors import ChecksumError, CorpusError
 from catalog.grid import PatchGrid
 from catalog.labels import CORINE, OSM, SCL, WORLDCOVER
 from catalog.patch import Provenance
-from catalog.stores import open_store
+from catalog.reader import CURE, ShardReader
+from catalog.shard import DAMAGE, chunk_path, promises_files
+from catalog.stores import Store, open_store, reported_failures
 
 if TYPE_CHECKING:
     import pystac
@@ -40,9 +42,11 @@ def open_shard(href: str | Path) -> xr.Dataset:
 
     Raises:
         CorpusError: there is no shard.
+        ChecksumError: what it holds is damaged or lost.
         StoreError: the server does not answer.
     """
-    return _open_group(href).set_coords(list(_OF_PATCH))
+    store, path = _place(href)
+    return _open_group(store, path).set_coords(list(_OF_PATCH))
 
 
 def open_patch(
@@ -56,16 +60,18 @@ def open_patch(
 
     Args:
         item: a STAC item, or the id of one.
-        corpus: the collection that holds it, its folder or URL; needed for an id, and for an item whose hrefs are
-            relative to a place that it does not know.
+        corpus: what holds it: a corpus, or the folder or URL of a collection, or a subset; needed for an id, and for
+            an item whose hrefs are relative to a place that it does not know.
 
     Raises:
         CorpusError: the item, its shard, or its row in the shard cannot be found.
+        ChecksumError: what the shard holds is damaged or lost.
         StoreError: the server does not answer.
     """
     patch_id = item if isinstance(item, str) else str(item["id"] if isinstance(item, Mapping) else item.id)
-    href = _shard_of_id(patch_id, corpus) if isinstance(item, str) else _shard_of_item(item, corpus)
-    group = _open_group(href, mask_and_scale=False)
+    href = _shard_of_item(item, patch_id) if corpus is None else _shard_of_corpus(corpus, patch_id)
+    store, path = _place(href)
+    group = _open_group(store, path, mask_and_scale=False)
     names = group["patch"].to_numpy()
     found = np.flatnonzero(names == patch_id)
     if len(found) != 1:
@@ -73,38 +79,76 @@ def open_patch(
             f"{href} holds {len(names)} patches, and {patch_id} {len(found)} times; the item and the shard are not of "
             "one version: fetch the item again"
         )
-    return _describe(group.isel(patch=int(found[0])).load())
+    return _describe(_load(store, path, group, int(found[0])))
 
 
-def _open_group(href: str | Path, *, mask_and_scale: bool = True) -> xr.Dataset:
+def _place(href: str | Path) -> tuple[Store, str]:
     base, _, name = str(href).rstrip("/").rpartition("/")
-    store = open_store(base or "/").zarr(name) if base or str(href).startswith("/") else Path(name)
+    return open_store(base or ("/" if str(href).startswith("/") else Path())), name
+
+
+def _open_group(store: Store, path: str, *, mask_and_scale: bool = True) -> xr.Dataset:
+    """A shard whose files are all there."""
+    where = store.address(path)
     try:
-        opened: xr.Dataset = xr.open_zarr(store, consolidated=True, chunks=None, mask_and_scale=mask_and_scale)
-    except (FileNotFoundError, ValueError) as error:
+        with reported_failures(store, path):
+            group: xr.Dataset = xr.open_zarr(
+                store.zarr(path), consolidated=True, chunks=None, mask_and_scale=mask_and_scale
+            )
+    except (FileNotFoundError, *DAMAGE) as error:
         raise CorpusError(
-            f"{href} is no shard of a corpus ({type(error).__name__}: {error}); check the href"
+            f"{where} is no shard of a corpus ({type(error).__name__}: {error}); check the href"
         ) from error
-    return opened
+    if promises_files({"attributes": group.attrs}):
+        files = [chunk_path(str(name), len(array.dims)) for name, array in group.variables.items()]
+        there = store.map(lambda file: _is_there(store, f"{path}/{file}"), files)
+        if lost := [file for file, found in zip(files, there, strict=True) if not found]:
+            raise ChecksumError(f"{where}/{lost[0]} is missing; {CURE}")
+    return group
 
 
-def _shard_of_id(patch_id: str, corpus: "Corpus | str | Path | None") -> str:
-    if corpus is None:
-        raise CorpusError(
-            f"where {patch_id} lies is not known; give its corpus too: open_patch(id, 'catalog/labelled')"
-        )
-    opened = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus)
+def _is_there(store: Store, path: str) -> bool:
+    try:
+        store.size(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _load(store: Store, path: str, group: xr.Dataset, row: int) -> xr.Dataset:
+    """One patch, pixels as stored; damage in them is noticed as training does it."""
+    reader = ShardReader(path, store)
+
+    def read(name: str) -> np.ndarray:
+        array = reader.open(name)
+        block = np.empty(array.shape, array.dtype)
+        reader.read_into(name, row, block)
+        return block
+
+    patch = group.isel(patch=row)
+    names = [name for name in schema.BY_NAME if name in group]
+    blocks = zip(names, store.map(read, names), strict=True)
+    patch = patch.assign({name: patch[name].copy(data=block) for name, block in blocks})
+    try:
+        with reported_failures(store, path):
+            return patch.load()
+    except DAMAGE as error:
+        raise ChecksumError(f"{store.address(path)} is damaged ({error}); {CURE}") from error
+
+
+def _shard_of_corpus(corpus: "Corpus | str | Path", patch_id: str) -> str:
+    opened = corpus if isinstance(corpus, Corpus) else Corpus.open(corpus, columns=["id"])
     rows = np.flatnonzero(opened.table["id"].to_numpy() == patch_id)
     if len(rows) == 0:
         raise CorpusError(f"{opened.href} holds no patch {patch_id}; search lists what there is")
-    return _shard_href(opened.href, int(opened.table["deepsentinel:shard"][int(rows[0])].as_py()))
+    return opened.shard_href(int(rows[0]))
 
 
-def _shard_of_item(item: "pystac.Item | Mapping[str, Any]", corpus: "Corpus | str | Path | None") -> str:
-    if corpus is not None:
-        properties = item["properties"] if isinstance(item, Mapping) else item.properties
-        root = corpus.href if isinstance(corpus, Corpus) else str(corpus).removesuffix("collection.json")
-        return _shard_href(root, properties["deepsentinel:shard"])
+def _shard_of_item(item: "str | pystac.Item | Mapping[str, Any]", patch_id: str) -> str:
+    if isinstance(item, str):
+        raise CorpusError(
+            f"where {patch_id} lies is not known; give its corpus too: open_patch(id, 'catalog/labelled')"
+        )
     if isinstance(item, Mapping):
         href = item["assets"]["data"]["href"]
     else:
@@ -112,10 +156,6 @@ def _shard_of_item(item: "pystac.Item | Mapping[str, Any]", corpus: "Corpus | st
     if "://" not in href and not Path(href).is_absolute():
         raise CorpusError(f"{href} of this item is relative to a place that is not known; give its corpus too")
     return str(href)
-
-
-def _shard_href(root: str, shard: int) -> str:
-    return f"{root.rstrip('/')}/shards/{shard:06d}.zarr"
 
 
 def _describe(stored: xr.Dataset) -> xr.Dataset:

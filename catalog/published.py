@@ -18,7 +18,7 @@ from catalog.shard_cache import ShardCache
 from catalog.split_statistics import NAME as BY_SPLIT
 from catalog.split_statistics import from_document
 from catalog.stats import BandStatistics
-from catalog.stores import LocalStore, open_store, read_json
+from catalog.stores import LocalStore, open_store, read_json, reported_failures
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -36,6 +36,7 @@ class Published:
 
     Attributes:
         href: its folder or URL.
+        collection: its id.
         version: its version.
         side_px: side of every patch at 10 m.
         arrays: names of the pixel arrays that every shard holds.
@@ -58,6 +59,7 @@ class Published:
         self.href = self.store.href
         collection = read_json(self.store, "collection.json", "publish a build there with catalog.publish", MEMBERS)
         check_version(f"{self.href}/collection.json", collection)
+        self.collection: str = collection["id"]
         self.version: str = collection["version"]
         self.side_px: int = collection["deepsentinel:side_px"]
         self.arrays: tuple[str, ...] = tuple(collection["deepsentinel:arrays"])
@@ -137,5 +139,12 @@ class Published:
         return self.store.map(function, items) if self._cache is None else [function(item) for item in items]
 
     def provenance(self, shard: int) -> list[Provenance]:
-        """Where each patch of a shard came from, in row order."""
-        return read_provenance(self.store.zarr(str(shard_path(Path(), shard))))
+        """Where each patch of a shard came from, in row order.
+
+        Raises:
+            SchemaError: it is not to be read.
+            StoreError: the store does not answer.
+        """
+        path = str(shard_path(Path(), shard))
+        with reported_failures(self.store, path):
+            return read_provenance(self.store.zarr(path))

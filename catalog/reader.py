@@ -20,8 +20,8 @@ from numcodecs import blosc
 from numpy.typing import NDArray
 
 from catalog.errors import ChecksumError, CorpusError, SchemaError
-from catalog.shard import open_array, promises_files
-from catalog.stores import LocalStore, Store, read_json
+from catalog.shard import DAMAGE, chunk_path, open_array, promises_files
+from catalog.stores import LocalStore, Store, read_json, reported_failures
 
 _CRC_BYTES = 4
 # CRC-32C of any bytes followed by their own: the residue of CRC-32/ISCSI in Cook's catalogue of CRCs, inverted.
@@ -32,7 +32,7 @@ _CHUNK_CODECS = ["bytes", "blosc", "crc32c"]
 _METADATA = ("shape", "data_type", "fill_value", "chunk_grid", "chunk_key_encoding", "codecs")
 _KEYS = {"name": "default", "configuration": {"separator": "/"}}
 _NEVER_EMPTY = ("s2_10m", "s2_20m", "s1")  # a shard whose every patch lacks a sensor is never built
-_CURE = "restore the shard from its publisher, or remove it and run the build again"
+CURE = "restore the shard from its publisher, or remove it and run the build again"
 _MAX_RANGE_BYTES = 4 << 20  # of one request: a block then arrives on several connections, and is decoded meanwhile
 
 blosc.use_threads = False  # callers read in threads of their own; blosc's global pool would serialise them
@@ -41,8 +41,15 @@ blosc.use_threads = False  # callers read in threads of their own; blosc's globa
 class ShardReader:
     """One shard. Safe to use from many threads. Memory: 16 bytes a patch and array that was read."""
 
-    def __init__(self, path: Path | str, store: Store | None = None) -> None:
-        self.path = path
+    def __init__(self, path: Path | str, store: Store | None = None, cure: str = CURE) -> None:
+        """Read nothing yet.
+
+        Args:
+            path: of the shard in the store.
+            store: where it lies; the disk where None.
+            cure: what to do about damage, for errors.
+        """
+        self.path, self._cure = path, cure
         self._store = store or LocalStore(Path())
         self._arrays: dict[str, _ArrayReader] = {}
         self._lock = threading.Lock()
@@ -75,7 +82,7 @@ class ShardReader:
     def open(self, name: str) -> "_ArrayReader":
         """Read an array's metadata and chunk index, unless they are known."""
         if name not in self._arrays:
-            opened = _ArrayReader(self._store, str(self.path), name)  # two threads may; one is kept
+            opened = _ArrayReader(self._store, str(self.path), name, self._cure)  # two threads may; one is kept
             with self._lock:
                 self._arrays.setdefault(name, opened)
         return self._arrays[name]
@@ -92,16 +99,17 @@ class _Range:
 
 
 class _ArrayReader:
-    def __init__(self, store: Store, path: str, name: str) -> None:
+    def __init__(self, store: Store, path: str, name: str, cure: str) -> None:
         self._name, self._store = name, store
-        self.where = f"{path}/{name}" if not store.is_remote else f"{store.href}/{path}/{name}"
-        meta = _metadata(store, path, name)
+        self.where = store.address(f"{path}/{name}")
+        self._cure = cure
+        meta = _metadata(store, path, name, cure)
         self.rows = int(meta["shape"][0])
         self.shape = tuple(meta["shape"][1:])
         self.dtype = np.dtype(meta["data_type"])
         self.fill_value = meta["fill_value"]
-        self._fallback = None if _is_known_layout(meta) else open_array(store.zarr(path), name)
-        self._file = f"{path}/{name}/c/" + "/".join("0" * len(meta["shape"]))
+        self._fallback = None if _is_known_layout(meta) else _open_slowly(store, path, name)
+        self._file = f"{path}/{chunk_path(name, len(meta['shape']))}"
         self._index = self._read_index(path) if self._fallback is None else np.empty((0, 2), np.int64)
 
     def _read_index(self, path: str) -> NDArray[np.uint64]:
@@ -110,10 +118,10 @@ class _ArrayReader:
         try:
             index = self._store.read_tail(self._file, nbytes)
         except FileNotFoundError as error:  # every chunk holds only the fill value
-            if self._name in _NEVER_EMPTY or promises_files(read_json(self._store, f"{path}/zarr.json", _CURE)):
-                raise ChecksumError(f"{self._file} is missing; {_CURE}") from error
+            if self._name in _NEVER_EMPTY or promises_files(read_json(self._store, f"{path}/zarr.json", self._cure)):
+                raise ChecksumError(f"{self._store.address(self._file)} is missing; {self._cure}") from error
             return np.full((self.rows, 2), _EMPTY)
-        _check(index, nbytes, f"the chunk index of {self.where}")
+        self._check(index, nbytes, f"the chunk index of {self.where}")
         return np.frombuffer(index, "<u8", 2 * self.rows).reshape(self.rows, 2)
 
     def check(self, row: int, out: NDArray[Any]) -> None:
@@ -125,13 +133,21 @@ class _ArrayReader:
 
     def read_into(self, row: int, out: NDArray[Any]) -> None:
         if self._fallback is not None:
-            out[...] = self._fallback[row]
+            self._read_slowly(self._fallback, row, out)
             return
         offset, nbytes = self._index[row]
         if offset == _EMPTY:
             out[...] = self.fill_value
             return
         self._decode(row, self._borrow(int(offset), int(nbytes)), int(nbytes), out)
+
+    def _read_slowly(self, array: Any, row: int, out: NDArray[Any]) -> None:
+        """With zarr-python."""
+        try:
+            with reported_failures(self._store, self._name):
+                out[...] = array[row]
+        except DAMAGE as error:
+            raise ChecksumError(f"row {row} of {self.where} is damaged ({error}); {self._cure}", row) from error
 
     def reads_of_ranges(self, rows: Sequence[int], outs: Sequence[NDArray[Any]]) -> list[Callable[[], None]]:
         """The same for many rows, where chunks that touch are read in one range."""
@@ -159,31 +175,36 @@ class _ArrayReader:
         try:
             return self._store.borrow(self._file, start, nbytes)
         except FileNotFoundError as error:
-            raise ChecksumError(f"{self._file} is missing since it was opened; {_CURE}") from error
+            where = self._store.address(self._file)
+            raise ChecksumError(f"{where} is missing since it was opened; {self._cure}") from error
 
     def _decode(self, row: int, chunk: bytes | memoryview, nbytes: int, out: NDArray[Any]) -> None:
-        _check(chunk, nbytes, f"row {row} of {self.where}", row)
+        self._check(chunk, nbytes, f"row {row} of {self.where}", row)
         blosc.decompress(chunk, out)  # a blosc chunk states its length: the checksum after it is not looked at
 
+    def _check(self, block: bytes | memoryview, nbytes: int, what: str, row: int | None = None) -> None:
+        """Check bytes that end with their own CRC-32C."""
+        if len(block) < nbytes:
+            raise ChecksumError(f"{what} is damaged (the file is too short); {self._cure}", row)
+        if crc32c(block) != _RESIDUE:
+            raise ChecksumError(f"{what} is damaged (CRC-32C does not match); {self._cure}", row)
 
-def _check(block: bytes | memoryview, nbytes: int, what: str, row: int | None = None) -> None:
-    """Check bytes that end with their own CRC-32C."""
-    if len(block) < nbytes:
-        raise ChecksumError(f"{what} is damaged (the file is too short); {_CURE}", row)
-    if crc32c(block) != _RESIDUE:
-        raise ChecksumError(f"{what} is damaged (CRC-32C does not match); {_CURE}", row)
+
+def _open_slowly(store: Store, path: str, name: str) -> Any:
+    with reported_failures(store, f"{path}/{name}"):
+        return open_array(store.zarr(path), name)
 
 
-def _metadata(store: Store, path: str, name: str) -> dict[str, Any]:
-    where = f"{path}/{name}"
+def _metadata(store: Store, path: str, name: str, cure: str) -> dict[str, Any]:
+    where = store.address(f"{path}/{name}/zarr.json")
     try:
-        meta: dict[str, Any] = json.loads(store.read_all(f"{where}/zarr.json"))
+        meta: dict[str, Any] = json.loads(store.read_all(f"{path}/{name}/zarr.json"))
     except FileNotFoundError as error:
-        raise CorpusError(f"there is no array {name!r} in {path}") from error
+        raise CorpusError(f"there is no array {name!r} in {store.address(path)}; check its name, or {cure}") from error
     except ValueError as error:
-        raise SchemaError(f"{where}/zarr.json is not JSON ({error}); {_CURE}") from error
+        raise SchemaError(f"{where} is not JSON ({error}); {cure}") from error
     if missing := [member for member in _METADATA if member not in meta]:
-        raise SchemaError(f"{where}/zarr.json lacks {', '.join(missing)}; {_CURE}")
+        raise SchemaError(f"{where} lacks {', '.join(missing)}; {cure}")
     return meta
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 EXIT_NOTHING = 1
 _MAX_SHOWN = 20
+_ORBITS = {"ascending": "asc", "descending": "desc"}
 _COMMON = 4  # split names and classes in the summary line
 
 
@@ -32,11 +33,12 @@ class Search:
     For example:
         search catalog/labelled --bbox 5 50 15 55 --datetime 2021-05/2021-08 --cloud-max 20 --has-class 311
         search catalog/labelled --split train --season summer --orbit ascending --to summer.parquet
+        search https://host/catalog/labelled --tile 33UUU             # or s3://, gs://, az://
         pretrain demo --corpus summer.parquet --out runs/summer      # train on what was found
     """
 
     corpus: Annotated[str, tyro.conf.Positional]
-    """Folder of a published collection."""
+    """Folder or URL of a published collection."""
     where: tyro.conf.OmitArgPrefixes[Criteria] = dataclasses.field(default_factory=Criteria)
     limit: int | None = None
     """Keep the first so many, in the corpus' order."""
@@ -49,12 +51,13 @@ def search(corpus: str | Path, criteria: Criteria, limit: int | None = None) -> 
 
     Raises:
         CorpusError: there is no corpus, or the limit is not positive.
+        StoreError: its server does not answer.
     """
-    from catalog.index import read_index
+    from catalog.published import Published
 
     if limit is not None and limit < 1:
         raise CorpusError(f"a limit of {limit} patches finds nothing; give 1 or more")
-    found = select(read_index(_root(corpus) / "items.parquet", COLUMNS), criteria)
+    found = select(Published(corpus).read_index(COLUMNS), criteria)
     return found if limit is None else found.slice(0, limit)
 
 
@@ -68,13 +71,14 @@ def save(found: "pa.Table", corpus: str | Path, path: Path, query: str = "") -> 
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from catalog.collections import read_collection
+    from catalog.published import Published
     from catalog.subset import Source, write_subset
 
-    root = _root(corpus)
-    collection = read_collection(root)
-    href = Path(os.path.relpath(root.resolve(), path.parent.resolve())).as_posix()
-    source = Source(href, collection["id"], collection["version"], collection["deepsentinel:fingerprint"], query)
+    published = Published(corpus)
+    href = published.href
+    if not published.store.is_remote:
+        href = Path(os.path.relpath(Path(href).resolve(), path.parent.resolve())).as_posix()
+    source = Source(href, published.collection, published.version, published.fingerprint, query)
     rows = pa.table(
         {
             "id": found["id"],
@@ -105,20 +109,17 @@ def run(options: Search) -> None:
         raise SystemExit(EXIT_NOTHING)
 
 
-def _root(corpus: str | Path) -> Path:
-    path = Path(corpus)
-    return path.parent if path.name == "collection.json" else path
-
-
 def _table(found: "pa.Table") -> "Table":
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("id", "optical image", "cloud %", "radar after, h", "orbit", "split", "classes")
+    whole = (Column(name, no_wrap=True) for name in ("id", "optical image"))
+    classes_in_full = Column("classes", overflow="fold")
+    table = Table(*whole, "cloud %", "gap, h", "orbit", "split", classes_in_full, box=None, pad_edge=False)
     for row in found.to_pylist():
         classes = [*map(str, row["deepsentinel:corine_classes"] or ()), *(row["deepsentinel:osm_classes"] or ())]
         table.add_row(
             row["id"], f"{row['datetime']:%Y-%m-%d %H:%M}", f"{row['eo:cloud_cover']:.0f}",
-            f"{row['deepsentinel:gap_hours']:+.1f}", row["deepsentinel:s1_orbit_state"] or "",
+            f"{row['deepsentinel:gap_hours']:+.1f}", _ORBITS.get(row["deepsentinel:s1_orbit_state"], ""),
             row["deepsentinel:split"] or "", _few(classes),
         )  # fmt: skip
     return table

@@ -166,14 +166,17 @@ def _span(text: str, interval: str) -> tuple[dt.datetime, dt.datetime]:
         if len(parts) in (1, 2):
             year, month = (*parts, 1)[:2]
             after = (year + 1, 1) if len(parts) == 1 or month == 12 else (year, month + 1)
-            return dt.datetime(year, month, 1, tzinfo=dt.UTC), dt.datetime(*after, 1, tzinfo=dt.UTC)
+            end = dt.datetime.max if after[0] > dt.MAXYEAR else dt.datetime(*after, 1)
+            return dt.datetime(year, month, 1, tzinfo=dt.UTC), end.replace(tzinfo=dt.UTC)
         time = dt.datetime.fromisoformat(text)
-    except ValueError as error:
+        time = time.astimezone(dt.UTC) if time.tzinfo else time.replace(tzinfo=dt.UTC)
+    except (ValueError, OverflowError) as error:
         raise CorpusError(
             f"{text!r} in {interval!r} is no date ({error}); write 2021, 2021-05 or 2021-05-31"
         ) from error
-    time = time if time.tzinfo else time.replace(tzinfo=dt.UTC)
-    return time, time + (dt.timedelta(days=1) if len(parts) == 3 else dt.timedelta(microseconds=1))
+    length = dt.timedelta(days=1) if len(parts) == 3 else dt.timedelta(microseconds=1)
+    last = dt.datetime.max.replace(tzinfo=dt.UTC)
+    return time, time + length if time <= last - length else last
 
 
 def _check_bbox(bbox: tuple[float, float, float, float]) -> None:

@@ -19,10 +19,13 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from catalog import schema
-from catalog.errors import OutputExistsError, SchemaError
+from catalog.errors import ChecksumError, OutputExistsError, SchemaError
 from catalog.patch import Patch, Provenance
 
 STORES_FILL = "stores_fill"  # attribute of a group whose every array has its file, also one of nothing but fill
+DAMAGE = (ValueError, RuntimeError)
+"""What zarr-python and its codecs raise over damaged bytes."""
+
 _HASH_BLOCK_BYTES = 1 << 20
 
 
@@ -90,8 +93,15 @@ def provenance_of(root: Path, index: int) -> list[Provenance]:
 
 
 def read_provenance(place: Any) -> list[Provenance]:
-    """The same of the shard at `place`, a path or a store of zarr-python's."""
-    texts = np.asarray(open_array(place, "provenance")[:])
+    """The same of the shard at `place`, a path or a store of zarr-python's.
+
+    Raises:
+        SchemaError: there is none, or one that is damaged.
+    """
+    try:
+        texts = np.asarray(open_array(place, "provenance")[:])
+    except DAMAGE as error:
+        raise ChecksumError(f"{place}/provenance is damaged ({error}); restore the shard, or build it again") from error
     return [Provenance.from_json(str(text)) for text in texts]
 
 
@@ -113,6 +123,11 @@ def open_array(place: Any, name: str) -> zarr.Array[Any]:
 def promises_files(group: Mapping[str, Any]) -> bool:
     """Whether a shard, by the metadata of its group, was written with a file for every array."""
     return bool(group.get("attributes", {}).get(STORES_FILL))
+
+
+def chunk_path(name: str, dimensions: int) -> str:
+    """The one file of a shard that holds all values of an array."""
+    return f"{name}/c/" + "/".join("0" * dimensions)
 
 
 def missing_files(root: Path, index: int) -> list[str]:

@@ -17,14 +17,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from catalog.errors import ChecksumError, CorpusError
+from catalog.errors import ChecksumError, CorpusError, SchemaError
 from catalog.reader import ShardReader
-from catalog.shard import ShardRef, shard_path, shard_ref
+from catalog.shard import ShardRef, chunk_path, shard_path, shard_ref
 from catalog.stores import Store, read_json
 
 _PART_BYTES = 8 << 20  # of one request
 _PARTS_AT_ONCE = 8  # with the line above, 64 MB in memory while shards are fetched
 _SHARDS_AT_ONCE = 2
+_CURE = (
+    "a damaged copy in the cache is removed: run again to fetch it anew; if that does not help, have its publisher "
+    "restore the shard"
+)
 _SHA256 = re.compile("[0-9a-f]{64}")  # the name of a shard; whatever else lies in the folder is somebody else's
 
 
@@ -48,9 +52,14 @@ class ShardCache:
         self._pins: dict[str, int] = {}
         self._refs: dict[tuple[str, int], ShardRef] = {}
         self._readers: dict[str, ShardReader] = {}
-        self._fetching: dict[str, tuple[Future[None], int]] = {}
-        """Of each shard that is to come: when it has, and its bytes."""
+        self._fetching: dict[str, Future[bool]] = {}
+        """Of each shard that is asked for: whether it has come."""
+        self._coming: dict[str, int] = {}
+        """Bytes of each shard that room was made for."""
+        self._damaged: set[str] = set()
+        """To be removed when nobody reads them."""
         self._lock = threading.Lock()
+        self._arrival = threading.Condition(self._lock)
         self._begins = ThreadPoolExecutor(1, thread_name_prefix="shard-cache-begin")
         self._shards = ThreadPoolExecutor(_SHARDS_AT_ONCE, thread_name_prefix="shard-cache")
         self._parts = ThreadPoolExecutor(_PARTS_AT_ONCE, thread_name_prefix="shard-cache-part")
@@ -73,9 +82,14 @@ class ShardCache:
             )
         names = [ref.sha256 for ref in refs.values()]
         with self._pinned(names):
-            for future in [self._fetch(store, shard, ref) for shard, ref in refs.items()]:
-                future.result()
-            yield {shard: self._reader(shard, ref.sha256) for shard, ref in refs.items()}
+            for shard, ref, future in [(shard, ref, self._fetch(store, shard, ref)) for shard, ref in refs.items()]:
+                while not future.result():  # begun when nobody waited for it, and there was no room
+                    future = self._fetch(store, shard, ref)
+            try:
+                yield {shard: self._reader(shard, ref.sha256) for shard, ref in refs.items()}
+            except (SchemaError, CorpusError):
+                self._find_damaged(refs)
+                raise
 
     def close(self) -> None:
         """Wait for what is being fetched and let other processes use the folder."""
@@ -84,7 +98,7 @@ class ShardCache:
         self._lock_file.close()
 
     def prefetch(self, store: Store, shards: Collection[int]) -> None:
-        """Begin to fetch shards; what goes wrong is raised when they are asked for."""
+        """Begin to fetch shards, while there is room; what goes wrong is raised when they are asked for."""
         for shard in sorted(shards):
             self._begins.submit(self._begin, store, shard)
 
@@ -110,28 +124,37 @@ class ShardCache:
             with self._lock:
                 for name in names:
                     self._pins[name] -= 1
+                    if name in self._damaged and not self._pins[name]:
+                        self._remove(name)
 
     def _reader(self, shard: int, name: str) -> ShardReader:
         with self._lock:
             self._nbytes[name] = self._nbytes.pop(name)  # now the last to go
             if name not in self._readers:
-                self._readers[name] = ShardReader(shard_path(self.folder / name, shard))
+                self._readers[name] = ShardReader(shard_path(self.folder / name, shard), cure=_CURE)
                 os.utime(self.folder / name)
             return self._readers[name]
 
-    def _fetch(self, store: Store, shard: int, ref: ShardRef) -> "Future[None]":
+    def _find_damaged(self, refs: dict[int, ShardRef]) -> None:
+        """Look through shards that are in use."""
+        for shard, ref in refs.items():
+            if not _is_intact(self.folder / ref.sha256, shard, ref):
+                self._damaged.add(ref.sha256)
+
+    def _fetch(self, store: Store, shard: int, ref: ShardRef) -> "Future[bool]":
         """Done at once where the shard is there; otherwise as soon as someone has fetched it."""
         with self._lock:
             if ref.sha256 in self._nbytes:
                 return _done()
             if ref.sha256 not in self._fetching:
-                self._fetching[ref.sha256] = self._shards.submit(self._fetch_now, store, shard, ref), ref.nbytes
-            return self._fetching[ref.sha256][0]
+                self._fetching[ref.sha256] = self._shards.submit(self._fetch_now, store, shard, ref)
+            return self._fetching[ref.sha256]
 
-    def _fetch_now(self, store: Store, shard: int, ref: ShardRef) -> None:
+    def _fetch_now(self, store: Store, shard: int, ref: ShardRef) -> bool:
         aside = self.folder / f".fetching-{ref.sha256}"
         try:
-            self._make_room(ref)
+            if not self._make_room(ref):
+                return False
             self._copy(store, shard, aside)
             found = shard_ref(aside, shard)
             if (found.sha256, found.nbytes) != (ref.sha256, ref.nbytes):
@@ -139,29 +162,53 @@ class ShardCache:
                     f"{store.href}/{ref.href} is not what was published: {found.nbytes} bytes with checksum "
                     f"{found.sha256}, expected {ref.nbytes} with {ref.sha256}; have its publisher restore it"
                 )
-            aside.rename(self.folder / ref.sha256)
             with self._lock:
-                self._nbytes[ref.sha256] = ref.nbytes
+                aside.rename(self.folder / ref.sha256)
+                self._nbytes[ref.sha256] = self._coming.pop(ref.sha256)
+            return True
         finally:
             shutil.rmtree(aside, ignore_errors=True)
             with self._lock:
+                self._coming.pop(ref.sha256, None)
                 del self._fetching[ref.sha256]
+                self._arrival.notify_all()
 
-    def _make_room(self, ref: ShardRef) -> None:
-        """Remove shards that nobody reads until one more fits; count what others are fetching."""
+    def _make_room(self, ref: ShardRef) -> bool:
+        """Remove shards that nobody reads until one more fits, and keep that room for it.
+
+        Returns:
+            False where there is no room, and nobody waits for the shard.
+        """
         with self._lock:
-            coming = sum(nbytes for _, nbytes in self._fetching.values())
-            for name in [name for name in self._nbytes if not self._pins.get(name)]:
-                if sum(self._nbytes.values()) + coming <= self.max_bytes:
-                    return
-                del self._nbytes[name]
-                self._readers.pop(name, None)
-                shutil.rmtree(self.folder / name)
-            if sum(self._nbytes.values()) + coming > self.max_bytes:
-                raise CorpusError(
-                    f"the cache {self.folder} of {self.max_bytes / 1e9:.1f} GB is full of shards in use, with no room "
-                    f"for one more of {ref.nbytes / 1e9:.1f} GB; raise its size, or read with fewer threads"
-                )
+            while (free := self._free_bytes()) + sum(self._nbytes[name] for name in self._idle()) < ref.nbytes:
+                if not self._pins.get(ref.sha256):
+                    return False
+                if all(self._pins.get(name) for name in self._coming):
+                    raise CorpusError(
+                        f"the cache {self.folder} of {self.max_bytes / 1e9:.1f} GB is full of shards in use, with no "
+                        f"room for one more of {ref.nbytes / 1e9:.1f} GB; raise its size, or read with fewer threads"
+                    )
+                self._arrival.wait()  # of shards that nobody waits for: they can go then
+            for name in self._idle():
+                if free >= ref.nbytes:
+                    break
+                free += self._remove(name)
+            self._coming[ref.sha256] = ref.nbytes
+            return True
+
+    def _free_bytes(self) -> int:
+        return self.max_bytes - sum(self._nbytes.values()) - sum(self._coming.values())
+
+    def _idle(self) -> list[str]:
+        """Shards that nobody reads, the least recently used first."""
+        return [name for name in self._nbytes if not self._pins.get(name)]
+
+    def _remove(self, name: str) -> int:
+        """Remove a shard that nobody reads; its bytes."""
+        self._readers.pop(name, None)
+        self._damaged.discard(name)
+        shutil.rmtree(self.folder / name)
+        return self._nbytes.pop(name)
 
     def _copy(self, store: Store, shard: int, root: Path) -> None:
         """Copy every file of a shard, large ones in parts."""
@@ -169,8 +216,8 @@ class ShardCache:
         group = json.loads(store.read_all(f"{source}/zarr.json"))
         members: dict[str, Any] = group["consolidated_metadata"]["metadata"]
         files = ["zarr.json"]
-        for name, meta in members.items():  # one chunk holds all of an array: `catalog.shard` writes none otherwise
-            files += [f"{name}/zarr.json", f"{name}/c/" + "/".join("0" * len(meta["shape"]))]
+        for name, meta in members.items():
+            files += [f"{name}/zarr.json", chunk_path(name, len(meta["shape"]))]
         sizes = list(self._parts.map(lambda path: _size(store, f"{source}/{path}"), files))
         parts = [
             (path, start, min(_PART_BYTES, size - start))
@@ -182,6 +229,14 @@ class ShardCache:
         copy = functools.partial(_copy_part, store, source, target)
         for _ in self._parts.map(copy, parts):
             pass
+
+
+def _is_intact(root: Path, shard: int, ref: ShardRef) -> bool:
+    try:
+        found = shard_ref(root, shard)
+    except (SchemaError, OSError):
+        return False
+    return (found.sha256, found.nbytes) == (ref.sha256, ref.nbytes)
 
 
 def _size(store: Store, path: str) -> int:
@@ -214,7 +269,7 @@ def _nbytes(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
-def _done() -> "Future[None]":
-    future: Future[None] = Future()
-    future.set_result(None)
+def _done() -> "Future[bool]":
+    future: Future[bool] = Future()
+    future.set_result(True)
     return future

@@ -12,7 +12,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -62,6 +62,9 @@ class Store(Protocol):
 
     def size(self, path: str) -> int:
         """Bytes of a file; raises as `read` does."""
+
+    def address(self, path: str) -> str:
+        """Where a file lies, for messages."""
 
     def open(self, path: str) -> BinaryIO:
         """A file to seek in; raises as `read` does."""
@@ -132,6 +135,10 @@ class LocalStore:
         """Bytes of a file."""
         return (self.root / path).stat().st_size
 
+    def address(self, path: str) -> str:
+        """Where a file lies."""
+        return str(self.root / path)
+
     def open(self, path: str) -> BinaryIO:
         """A file to seek in."""
         return (self.root / path).open("rb")
@@ -190,6 +197,10 @@ class RemoteStore:
 
         return int(self._ask(path, lambda: obstore.head(self._store, path)["size"]))
 
+    def address(self, path: str) -> str:
+        """The URL of a file."""
+        return f"{self.href}/{path}"
+
     def open(self, path: str) -> BinaryIO:
         """A file to seek in."""
         return cast(BinaryIO, _RangeFile(self, path, self.size(path)))
@@ -210,22 +221,14 @@ class RemoteStore:
         return ObjectStore(_connect(f"{self.href}/{path}", self._connections), read_only=True)
 
     def _ask(self, path: str, request: Callable[[], T]) -> T:
-        from obstore.exceptions import BaseError
-
         for remaining in reversed(range(_BROKEN_BODIES)):
             try:
-                return request()
-            except (BaseError, OSError) as error:
-                if isinstance(error, FileNotFoundError):
-                    raise FileNotFoundError(f"{self.href}/{path}") from error
-                reason = str(error).partition("\n")[0][:300]
-                if remaining and "body" in reason:
-                    time.sleep(0.2 * (_BROKEN_BODIES - remaining))
-                    continue
-                raise StoreError(
-                    f"{self.href}/{path} cannot be read ({reason}); check the address, your credentials and the "
-                    "network, then run again"
-                ) from error
+                with reported_failures(self, path):
+                    return request()
+            except StoreError as error:
+                if not remaining or "body" not in str(error.__cause__):
+                    raise
+                time.sleep(0.2 * (_BROKEN_BODIES - remaining))
         raise AssertionError("unreachable")
 
 
@@ -254,6 +257,31 @@ class _RangeFile(io.RawIOBase):
         block = self._store.read(self._path, self._position, wanted) if wanted else b""
         self._position += len(block)
         return block
+
+
+@contextlib.contextmanager
+def reported_failures(store: Store, path: str) -> Iterator[None]:
+    """Turn what obstore raises in the block, also under zarr-python, into errors that name the place.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        StoreError: the store does not answer as it should.
+    """
+    if not store.is_remote:
+        yield
+        return
+    from obstore.exceptions import BaseError
+
+    where = store.address(path)
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(where) from error
+    except (BaseError, OSError) as error:
+        reason = str(error).partition("\n")[0][:300]
+        raise StoreError(
+            f"{where} cannot be read ({reason}); check the address, your credentials and the network, then run again"
+        ) from error
 
 
 def is_remote(href: str | Path) -> bool:
@@ -285,7 +313,7 @@ def read_json(store: Store, path: str, cure: str, members: Iterable[str] = ()) -
     """
     if isinstance(store, LocalStore):
         return read_document(store.root / path, cure, members)
-    where = f"{store.href}/{path}"
+    where = store.address(path)
     try:
         document = json.loads(store.read_all(path))
     except FileNotFoundError as error:

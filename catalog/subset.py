@@ -34,6 +34,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catalog.errors import CorpusError
+from catalog.index import DAMAGE
 
 METADATA_KEY = b"deepsentinel:corpus"
 SCHEMA = pa.schema(
@@ -83,7 +84,7 @@ def write_subset(path: Path, rows: pa.Table, source: Source) -> None:
     stated = {METADATA_KEY: json.dumps(asdict(source)).encode()}
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        pq.write_table(kept.replace_schema_metadata(stated), aside, compression="zstd")
+        pq.write_table(kept.replace_schema_metadata(stated), aside, compression="zstd", write_page_checksum=True)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
@@ -99,11 +100,11 @@ def read_subset(path: Path) -> tuple[pa.Table, Source]:
     if not path.is_file():
         raise CorpusError(f"there is no subset {path}; {cure}")
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
         stated = json.loads((table.schema.metadata or {})[METADATA_KEY])
         source = Source(**{name: stated[name] for name in Source.__slots__ if name in stated})
         missing = [name for name in SCHEMA.names[:4] if name not in table.column_names]
-    except (pa.ArrowInvalid, KeyError, ValueError, TypeError) as error:
+    except (KeyError, TypeError, *DAMAGE) as error:
         raise CorpusError(f"{path} is no subset of a corpus ({type(error).__name__}: {error}); {cure}") from error
     if missing:
         raise CorpusError(f"{path} lacks the columns {', '.join(missing)}; {cure}")

@@ -152,10 +152,15 @@ def labelled_crops(corpus: "Corpus", crop_px: int, min_share: float, level: int)
     """Crops with a class that is frequent enough in training and present in testing.
 
     Raises:
-        ConfigError: the corpus has no CORINE labels, fewer than two classes are left, or none of them is in val.
+        ConfigError: crops do not fit the patches, there is no such level, the corpus has no CORINE labels, fewer than
+            two classes are left, or none of them is in val.
     """
+    from dsjax.embed import crops_a_side
     from dsjax.labels import UNKNOWN, crop_classes, splits_of
 
+    crops_a_side(corpus, crop_px)
+    if level not in (1, 2, 3):
+        raise ConfigError(f"level {level}: a CORINE code has 3 digits, of which 1, 2 or 3 make a class")
     if "corine" not in corpus.arrays:
         raise ConfigError(f"{corpus.href} has no corine array, only {', '.join(corpus.arrays)}; take a labelled corpus")
     rows = range(len(corpus))

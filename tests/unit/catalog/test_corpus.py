@@ -85,6 +85,9 @@ def test_joined_corpora_are_read_as_one(corpus: Corpus, tmp_path: Path):
             np.testing.assert_array_equal(found[name][i], part.read([own], [name])[name][0])
     assert both[22].patch_id == second[2].patch_id
     assert both.statistics == corpus.statistics.merge(second.statistics)
+    assert both.select(np.arange(20)).statistics == corpus.statistics
+    assert both.select(np.arange(20, 23)).statistics == second.statistics
+    assert both.shard_href(20) == f"{second.href}/shards/000000.zarr"
     assert both.select(rows).collection_of_row.tolist() == [1, 0, 1, 0, 0]
     assert len(set(both.shard_of_row[:20])) == 3
     assert not set(both.shard_of_row[:20]) & set(both.shard_of_row[20:])
@@ -185,6 +188,8 @@ def test_memory_of_an_earlier_read_is_filled_again(corpus: Corpus):
     for rows in ([1], [1, 2, 3]):
         with pytest.raises(CorpusError, match=r"cannot be read into s2_10m for 2, .*; give memory"):
             corpus.read(rows, NAMES, first)
+    with pytest.raises(CorpusError, match="no memory to read corine into"):
+        corpus.read([1, 2], [*NAMES, "corine"], first)
     with pytest.raises(CorpusError, match="the buffer is"):
         corpus.read([1, 2], NAMES, {name: np.empty((2, 3), np.int8) for name in NAMES})
 

@@ -1,10 +1,12 @@
 """The index against the items that it was written from, read by us and by stac-geoparquet."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import shapely
@@ -160,3 +162,36 @@ def test_groups_of_rows_do_not_depend_on_how_rows_came(tmp_path: Path, monkeypat
     assert (tmp_path / "pieces.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
     metadata = pq.ParquetFile(tmp_path / "pieces.parquet").metadata
     assert [metadata.row_group(i).num_rows for i in range(3)] == [4, 4, 3]
+
+
+def error_or_table(path: Path) -> str | pa.Table:
+    try:
+        return read_index(path)
+    except CorpusError as error:
+        return str(error)
+
+
+def test_any_flipped_bit_of_the_pages_of_an_index_is_noticed_or_changes_nothing(tmp_path: Path):
+    path = tmp_path / "items.parquet"
+    write_index(path, items_of(5), {**COLLECTION, "deepsentinel:fingerprint": "f"})
+    whole, stored = read_index(path), path.read_bytes()
+    footer = len(stored) - 8 - int.from_bytes(stored[-8:-4], "little")  # which has no checksum in Parquet
+    results = []
+    for bit in np.random.default_rng(0).integers(0, 8 * footer, 300).tolist():
+        damaged = bytearray(stored)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        results.append(error_or_table(path))
+    messages = [found for found in results if isinstance(found, str)]
+    assert all(found.equals(whole) for found in results if not isinstance(found, str))
+    assert len(messages) > 50
+    assert all(re.search(r"items\.parquet is damaged .*; publish the build again", message) for message in messages)
+
+
+@pytest.mark.parametrize("keep", [0, 3, 100, -1, -9])
+def test_a_torn_index_is_damaged(tmp_path: Path, keep: int):
+    path = tmp_path / "items.parquet"
+    write_index(path, items_of(5), COLLECTION)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CorpusError, match="is damaged"):
+        read_index(path)

@@ -1,6 +1,7 @@
 """Opened patches against the pixels that were stored, and their georeference against rasterio and pyproj."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,15 @@ import xarray as xr
 from affine import Affine
 
 import catalog
-from benchmarks.range_server import RangeServer
+from benchmarks.range_server import Faults, RangeServer
 from catalog.corpus import Corpus
-from catalog.errors import CorpusError
+from catalog.errors import ChecksumError, CorpusError, StoreError
 from catalog.fake import fake_patches, write_fake_build
 from catalog.labels import CORINE_BY_GRID_CODE, OSM_BY_NAME
 from catalog.patch import Patch
 from catalog.publish import publish
+from catalog.search import save, search
+from catalog.selection import Criteria
 from catalog.shard import write_shard
 
 SIDE = 32
@@ -147,13 +150,75 @@ def test_a_patch_of_a_catalog_on_a_web_server_is_the_same(root: Path, items: lis
     xr.testing.assert_identical(by_id, opened)
 
 
+def test_patches_of_joined_corpora_and_of_subsets_are_found_where_they_lie(
+    root: Path, items: list[pystac.Item], tmp_path: Path
+):
+    publish([write_fake_build(tmp_path / "build", 7, side_px=SIDE)], tmp_path / "catalog", workers=1)
+    own = [patch.patch_id for patch in Corpus.open(tmp_path / "catalog/labelled")[5:]]
+    joined = Corpus.join([Corpus.open(root / "labelled"), Corpus.open(tmp_path / "catalog/labelled")])
+    for item in items:
+        xr.testing.assert_identical(catalog.open_patch(item.id, joined), catalog.open_patch(item))
+    for name in own:
+        assert name not in {item.id for item in items}
+        expected = catalog.open_patch(name, tmp_path / "catalog/labelled")
+        xr.testing.assert_identical(catalog.open_patch(name, joined), expected)
+    folder = root / "labelled"
+    save(search(folder, Criteria(ids=(items[3].id,))), folder, tmp_path / "s.parquet")
+    xr.testing.assert_identical(catalog.open_patch(items[3], tmp_path / "s.parquet"), catalog.open_patch(items[3]))
+    with pytest.raises(CorpusError, match=f"holds no patch {items[0].id}"):
+        catalog.open_patch(items[0], tmp_path / "s.parquet")
+
+
+@pytest.mark.parametrize("lost", ["s1/c/0/0/0/0", "scl/c/0/0/0", "corine/c/0/0/0", "provenance/c/0", "patch/c/0"])
+@pytest.mark.parametrize("remote", [False, True])
+def test_lost_files_are_no_missing_pixels(root: Path, tmp_path: Path, lost: str, remote: bool):
+    shutil.copytree(root, tmp_path / "catalog")
+    item = Corpus.open(root / "labelled").table["id"][3].as_py()
+    (tmp_path / f"catalog/labelled/shards/000001.zarr/{lost}").unlink()
+    with RangeServer(tmp_path / "catalog") as server:
+        base = f"{server.href}/labelled" if remote else str(tmp_path / "catalog/labelled")
+        for wrong in (
+            lambda: catalog.open_patch(item, base),
+            lambda: catalog.open_shard(f"{base}/shards/000001.zarr"),
+        ):
+            with pytest.raises(ChecksumError, match=rf"{base}/shards/000001.zarr/{lost} is missing; restore the shard"):
+                wrong()
+
+
+@pytest.mark.parametrize("name", ["s2_20m", "osm", "west_m"])
+def test_damage_is_told_from_a_measurement(root: Path, tmp_path: Path, name: str):
+    shutil.copytree(root, tmp_path / "catalog")
+    item = Corpus.open(root / "labelled").table["id"][3].as_py()
+    (file,) = (
+        path for path in (tmp_path / f"catalog/labelled/shards/000001.zarr/{name}/c").rglob("0*") if path.is_file()
+    )
+    stored = bytearray(file.read_bytes())
+    stored[len(stored) // 2 if name == "west_m" else 40] ^= 1
+    file.write_bytes(stored)
+    with pytest.raises(ChecksumError, match=r"000001\.zarr.* is damaged .*; restore the shard"):
+        catalog.open_patch(item, tmp_path / "catalog/labelled")
+
+
+def test_a_server_that_refuses_is_named(root: Path, items: list[pystac.Item]):
+    with RangeServer(root, faults=Faults((403,) * 99)) as server:
+        shard = f"{server.href}/labelled/shards/000001.zarr"
+        for wrong in (
+            lambda: catalog.open_patch(items[3].id, f"{server.href}/labelled"),
+            lambda: catalog.open_shard(shard),
+        ):
+            with pytest.raises(StoreError, match=r"http://.*shards/000001\.zarr.*403.*credentials"):
+                wrong()
+
+
 def test_what_cannot_be_opened_says_why(root: Path, items: list[pystac.Item], tmp_path: Path):
     document = json.loads((root / f"labelled/shard-000000/{items[0].id}.json").read_text())
+    shard = str(root / "labelled/shards/000000.zarr")
     for wrong, reason in (
         (lambda: catalog.open_patch(items[0].id), "give its corpus too"),
         (lambda: catalog.open_patch("33uuu-000-000-19990101", root / "labelled"), "holds no patch 33uuu"),
         (lambda: catalog.open_patch(document), "relative to a place that is not known"),
-        (lambda: catalog.open_patch({**document, "id": "other"}, root / "labelled"), "other 0 times"),
+        (lambda: catalog.open_patch({**document, "id": "other"}, root / "labelled"), "holds no patch other"),
+        (lambda: catalog.open_patch({**document, "id": "other", "assets": {"data": {"href": shard}}}), "other 0 times"),
         (lambda: catalog.open_shard(tmp_path), "is no shard of a corpus"),
         (lambda: catalog.open_shard(tmp_path / "nowhere.zarr"), "is no shard of a corpus"),
     ):

@@ -187,6 +187,61 @@ def test_what_else_lies_in_the_folder_of_a_cache_stays(tmp_path: Path):
     cache.close()
 
 
+def test_a_cache_that_holds_one_batch_serves_while_more_is_asked_for_ahead(
+    server: RangeServer, local: Corpus, shard_bytes: int, tmp_path: Path
+):
+    cache = ShardCache(tmp_path, int(1.5 * shard_bytes))
+    corpus = Corpus.open(f"{server.href}/labelled", cache=cache)
+    for row in (0, 16, 32, 1, 17, 33):
+        corpus.prefetch(np.array([row, (row + 16) % 48, (row + 32) % 48]))
+        assert equal(corpus.read([row], NAMES), local.read([row], NAMES))
+        assert sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file()) <= 1.5 * shard_bytes
+    cache.close()
+
+
+def test_no_shard_is_removed_for_one_that_finds_no_room(
+    server: RangeServer, local: Corpus, shard_bytes: int, tmp_path: Path
+):
+    cache = ShardCache(tmp_path, int(2.5 * shard_bytes))
+    store = Corpus.open(f"{server.href}/labelled", cache=cache)._published[0].store
+    with cache.kept(store, [0]):
+        pass
+    with cache.kept(store, [1]):
+        kept = {path.name for path in tmp_path.iterdir()}
+        assert not cache._make_room(ShardRef("", 1, 2 * shard_bytes, "0" * 64))
+        assert {path.name for path in tmp_path.iterdir()} == kept
+        assert cache._make_room(ShardRef("", 1, shard_bytes, "0" * 64))
+        assert len({path.name for path in tmp_path.iterdir()}) == len(kept) - 1
+    cache.close()
+
+
+@pytest.mark.parametrize("damage", ["flip", "lose", "metadata"])
+def test_a_copy_that_was_damaged_in_the_cache_is_fetched_anew(
+    server: RangeServer, local: Corpus, tmp_path: Path, damage: str
+):
+    cache = ShardCache(tmp_path)
+    corpus = Corpus.open(f"{server.href}/labelled", cache=cache)
+    corpus.read([20, 3], NAMES)
+    cache.close()
+    (file,) = tmp_path.glob("*/shards/000001.zarr/s1/c/0/0/0/0")
+    if damage == "flip":
+        stored = bytearray(file.read_bytes())
+        stored[len(stored) // 3] ^= 1
+        file.write_bytes(stored)
+    elif damage == "lose":
+        file.unlink()
+    else:
+        (file.parents[4] / "zarr.json").unlink()
+    cache = ShardCache(tmp_path)
+    corpus = Corpus.open(f"{server.href}/labelled", cache=cache)
+    before = {path.name for path in tmp_path.iterdir()}
+    with pytest.raises((ChecksumError, CorpusError), match=r"000001\.zarr.*run again to fetch it anew"):
+        corpus.read(range(16, 32), NAMES)
+    assert len(before - {path.name for path in tmp_path.iterdir()}) == 1
+    assert equal(corpus.read(range(48), NAMES), local.read(range(48), NAMES))
+    cache.close()
+
+
 def test_two_processes_do_not_share_a_cache(tmp_path: Path):
     cache = ShardCache(tmp_path)
     with pytest.raises(CorpusError, match="another process uses the cache"):

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.range_server import RangeServer
 from catalog import search as program
+from catalog.corpus import Corpus
 from catalog.errors import CorpusError
 from catalog.fake import write_fake_build
 from catalog.index import read_index
@@ -107,7 +109,16 @@ ASKED = st.builds(
     Criteria,
     bbox=st.one_of(st.none(), st.builds(lambda w, e, a, b: (w, min(a, b), e, max(a, b)), LON, LON, LAT, LAT)),
     datetime=st.sampled_from(
-        [None, "2021", "2020-12-31", "2021-01/2021-06", "../2021-06-15", "2021-06-15T10:00:00Z/.."]
+        [
+            None,
+            "2021",
+            "2020-12-31",
+            "2021-01/2021-06",
+            "../2021-06-15",
+            "2021-06-15T10:00:00Z/..",
+            "2021-06-15T11:00:00+01:00/2021-08-31T14:00:00+02:00",
+            "2021-06-15T11:00:00-05:00/..",
+        ]
     ),
     cloud_max=st.sampled_from([None, 0.0, 20.0]),
     gap_max=st.sampled_from([None, 2.0, 48.0]),
@@ -149,6 +160,9 @@ def test_january_is_summer_in_the_south(south: float, found: str):
         ("2021-05/2021-08-30", "2021-05-01", "2021-08-31"),
         ("2021-05-01T12:00:00+02:00/2021-06", "2021-05-01T10:00:00", "2021-07-01"),
         ("2021/..", "2021-01-01", "9999-12-31T23:59:59.999999"),
+        ("2021/9999-12-31", "2021-01-01", "9999-12-31T23:59:59.999999"),
+        ("2021/9999-12", "2021-01-01", "9999-12-31T23:59:59.999999"),
+        ("2021/9999", "2021-01-01", "9999-12-31T23:59:59.999999"),
     ],
 )
 def test_an_interval_covers_all_of_its_last_part(text: str, start: str, end: str):
@@ -202,10 +216,24 @@ def test_a_subset_names_its_corpus_and_rows_from_wherever_it_lies(corpus: Path, 
     assert [entry.name for entry in path.parent.iterdir()] == ["subset.parquet"]
 
 
+def test_a_corpus_on_a_server_is_searched_too(corpus: Path, tmp_path: Path):
+    asked = Criteria(has_class=("211",))
+    with RangeServer(corpus.parent) as server:
+        found = search(f"{server.href}/labelled", asked)
+        save(found, f"{server.href}/labelled/collection.json", tmp_path / "s.parquet")
+        assert Corpus.open(tmp_path / "s.parquet").href == f"{server.href}/labelled"
+    assert found.num_rows > 0
+    assert found.equals(search(corpus, asked))
+
+
 def test_what_is_no_subset_says_how_to_make_one(tmp_path: Path):
+    pq.write_table(pa.table({"id": ["a"]}), tmp_path / "whole.parquet")
+    torn = bytearray((tmp_path / "whole.parquet").read_bytes())
+    torn[-12] ^= 255  # of the footer, in Thrift
     for name, write in {
         "none.parquet": lambda path: None,
         "text.parquet": lambda path: path.write_text("no"),
+        "torn.parquet": lambda path: path.write_bytes(torn),
         "bare.parquet": lambda path: pq.write_table(pa.table({"id": ["a"]}), path),
         "thin.parquet": lambda path: pq.write_table(
             pa.table({"id": ["a"]}).replace_schema_metadata(
@@ -220,12 +248,14 @@ def test_what_is_no_subset_says_how_to_make_one(tmp_path: Path):
 
 
 def test_the_program_prints_a_table_and_writes_the_subset(
-    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setenv("COLUMNS", "80")
     program.run(Search(str(corpus), Criteria(has_class=("211",)), to=tmp_path / "s.parquet"))
     printed = capsys.readouterr().out
     assert "6 patches; by split: " in printed
-    assert "31ufs-" in printed or "33uuu-" in printed
+    assert all(name in printed for name in search(corpus, Criteria(has_class=("211",)))["id"].to_pylist())
+    assert "…" not in printed
     rows, source = read_subset(tmp_path / "s.parquet")
     assert rows.num_rows == 6
     assert source.query == "has_class=('211',)"

@@ -42,6 +42,15 @@ def test_uniformity_of_two_opposite_points():
     np.testing.assert_allclose(measure_collapse(np.array([[1.0, 0], [-1.0, 0]])).uniformity, -2 * 4)
 
 
+def test_uniformity_is_that_of_every_pair(monkeypatch):
+    monkeypatch.setattr("dsjax.collapse._ROWS_AT_ONCE", 7)
+    z = RNG.normal(size=(30, 3))
+    z[4] = 0  # no direction: at distance 2 ** 0.5 of none, as it is
+    u = z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
+    pairs = [np.exp(-2 * (2 - 2 * u[i] @ u[j])) for i in range(30) for j in range(i)]
+    np.testing.assert_allclose(measure_collapse(z).uniformity, np.log(np.mean(pairs)), rtol=1e-12)
+
+
 def test_alignment_is_the_squared_distance_on_the_sphere():
     first, second = np.array([[2.0, 0.0]]), np.array([[0.0, 0.5]])
     np.testing.assert_allclose(alignment(first, second), 2.0)

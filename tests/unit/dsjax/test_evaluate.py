@@ -167,6 +167,14 @@ def test_crops_without_a_val_are_refused(labelled_corpus):
         evaluate.labelled_crops(corpus, 32, 0.6, level=3)
 
 
+@pytest.mark.parametrize(
+    ("crop_px", "level", "reason"), [(512, 2, "crop_px 512"), (32, 4, "level 4"), (32, 0, "level 0")]
+)
+def test_crops_and_classes_that_there_are_not_are_refused(labelled_corpus, crop_px, level, reason):
+    with pytest.raises(ConfigError, match=reason):
+        evaluate.labelled_crops(labelled_corpus, crop_px, 0.6, level)
+
+
 def test_the_table_fits_80_columns(monkeypatch, capsys):
     figure = Estimate(0.9123, 0.8901, 1.0)
     scores = tuple(
