@@ -215,6 +215,19 @@ def test_no_shard_is_removed_for_one_that_finds_no_room(
     cache.close()
 
 
+def test_a_shard_that_found_no_room_ahead_is_fetched_when_it_is_read(
+    server: RangeServer, local: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    cache = ShardCache(tmp_path)
+    answers = iter([False, False])  # as when nobody waits for the shard yet
+    make_room = cache._make_room
+    monkeypatch.setattr(cache, "_make_room", lambda ref: next(answers, True) and make_room(ref))
+    corpus = Corpus.open(f"{server.href}/labelled", cache=cache)
+    assert equal(corpus.read([20], NAMES), local.read([20], NAMES))
+    assert next(answers, None) is None
+    cache.close()
+
+
 @pytest.mark.parametrize("damage", ["flip", "lose", "metadata"])
 def test_a_copy_that_was_damaged_in_the_cache_is_fetched_anew(
     server: RangeServer, local: Corpus, tmp_path: Path, damage: str

@@ -170,6 +170,14 @@ def test_an_interval_covers_all_of_its_last_part(text: str, start: str, end: str
     assert parse_interval(text) == expected
 
 
+@pytest.mark.parametrize(("start", "found"), [("11:00:00+01:00", 1), ("11:00:00Z", 0), ("05:00:01-05:00", 0)])
+def test_times_are_compared_as_moments(start: str, found: int):
+    row = dict.fromkeys(("cloud", "gap", "west", "east", "south", "north"), 0.0)
+    row |= dict.fromkeys(("split", "orbit", "s1", "s2", "tile", "corine", "osm"))
+    table = table_of([row | {"time": dt.datetime(2021, 6, 15, 10, tzinfo=dt.UTC)}])
+    assert select(table, Criteria(datetime=f"2021-06-15T{start}/..")).num_rows == found
+
+
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
