@@ -166,6 +166,9 @@ class Corpus(Sequence[Patch]):
         published = self._published[int(self.collection_of_row[row])]
         return published.store.address(str(shard_path(Path(), int(self._shard[row]))))
 
+    def __repr__(self) -> str:
+        return f"<Corpus {self.href}: {len(self)} patches of {self.side_px} px with {', '.join(self.arrays)}>"
+
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
@@ -219,6 +222,8 @@ class Corpus(Sequence[Patch]):
             ChecksumError: stored bytes are damaged; names the patch and its shard.
             StoreError: the store does not answer.
         """
+        if isinstance(names, str):
+            raise CorpusError(f"names are {names!r}; give a list of them, [{names!r}]")
         if unknown := sorted(set(names) - set(self.arrays)):
             raise CorpusError(f"{self.href} has no array {', '.join(unknown)}; it has {', '.join(self.arrays)}")
         self._check_rows(rows)

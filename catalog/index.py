@@ -95,6 +95,9 @@ def read_open_index(source: Path | BinaryIO, where: str, columns: Sequence[str] 
     try:
         # Neighbouring columns come in one request.
         with pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True) as file:
+            known = {"id", "geometry", *PROPERTIES, *file.schema_arrow.names}
+            if unknown := [name for name in wanted if name not in known]:
+                raise CorpusError(f"{where} has no column {', '.join(unknown)}; it has {', '.join(sorted(known))}")
             absent = set(PROPERTIES) - {*file.schema_arrow.names, *keys}
             asked = [name for name in dict.fromkeys([*wanted, *keys, "bbox"]) if name not in absent]
             if missing := [name for name in asked if name not in file.schema_arrow.names]:

@@ -18,7 +18,7 @@ from catalog.shard_cache import ShardCache
 from catalog.split_statistics import NAME as BY_SPLIT
 from catalog.split_statistics import from_document
 from catalog.stats import BandStatistics
-from catalog.stores import LocalStore, open_store, read_json, reported_failures
+from catalog.stores import LocalStore, Store, open_store, read_json, reported_failures
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,6 +29,20 @@ _TORN = (
     "is being published, or publishing was interrupted: its index, collection.json and statistics.json are not of one "
     "state; try again, or publish the build again"
 )
+
+
+def _advice(store: Store) -> str:
+    """What to do where a place holds no published collection, by what it holds."""
+    if not isinstance(store, LocalStore):
+        return "check the address, or publish a build there with catalog.publish"
+    if not store.root.is_dir():
+        return "check the path, or publish a build there with catalog.publish"
+    if (store.root / "catalog.json").is_file():
+        children = sorted(path.parent.name for path in store.root.glob("*/statistics.json"))
+        return f"this is a catalog: give one of its collections ({', '.join(children) or 'it has none of patches'})"
+    if (store.root / "shards").is_dir():
+        return "this is a build: publish it with catalog.publish, and give what that makes"
+    return "publish a build there with catalog.publish"
 
 
 class Published:
@@ -57,7 +71,7 @@ class Published:
         folder = str(href).removesuffix("collection.json").rstrip("/") or "/"
         self.store = open_store(Path(folder) if isinstance(href, Path) else folder)
         self.href = self.store.href
-        collection = read_json(self.store, "collection.json", "publish a build there with catalog.publish", MEMBERS)
+        collection = read_json(self.store, "collection.json", _advice(self.store), MEMBERS)
         check_version(f"{self.href}/collection.json", collection)
         self.collection: str = collection["id"]
         self.version: str = collection["version"]

@@ -97,6 +97,8 @@ def run(options: Search) -> None:
     """Search, print a table, and save the subset."""
     from rich.console import Console
 
+    if options.to is not None and options.to.suffix != ".parquet":
+        raise CorpusError(f"{options.to} would hold a parquet file, which is how subsets are known; end it in .parquet")
     found = search(options.corpus, options.where, options.limit)
     console = Console()
     if found.num_rows:

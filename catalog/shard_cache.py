@@ -77,8 +77,8 @@ class ShardCache:
         needed = sum({ref.sha256: ref.nbytes for ref in refs.values()}.values())
         if needed > self.max_bytes:
             raise CorpusError(
-                f"one batch needs {len(refs)} shards of {store.href}, {needed / 1e9:.1f} GB; the cache {self.folder} "
-                f"holds {self.max_bytes / 1e9:.1f} GB: raise its size, or read shard by shard"
+                f"one batch needs {len(refs)} shards of {store.href}, {needed / 1e6:,.1f} MB; the cache {self.folder} "
+                f"holds {self.max_bytes / 1e6:,.1f} MB: raise its size, or let a batch mix fewer shards"
             )
         names = [ref.sha256 for ref in refs.values()]
         with self._pinned(names):
@@ -185,8 +185,8 @@ class ShardCache:
                     return False
                 if all(self._pins.get(name) for name in self._coming):
                     raise CorpusError(
-                        f"the cache {self.folder} of {self.max_bytes / 1e9:.1f} GB is full of shards in use, with no "
-                        f"room for one more of {ref.nbytes / 1e9:.1f} GB; raise its size, or read with fewer threads"
+                        f"the cache {self.folder} of {self.max_bytes / 1e6:,.1f} MB is full of shards in use, with no "
+                        f"room for one more of {ref.nbytes / 1e6:,.1f} MB; raise its size, or read with fewer threads"
                     )
                 self._arrival.wait()  # of shards that nobody waits for: they can go then
             for name in self._idle():

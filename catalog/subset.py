@@ -99,6 +99,8 @@ def read_subset(path: Path) -> tuple[pa.Table, Source]:
     cure = "write one with the program search and its option --to"
     if not path.is_file():
         raise CorpusError(f"there is no subset {path}; {cure}")
+    if path.name == "items.parquet":
+        raise CorpusError(f"{path} is the index of a corpus; give the folder that holds it")
     try:
         table = pq.read_table(path, page_checksum_verification=True)
         stated = json.loads((table.schema.metadata or {})[METADATA_KEY])

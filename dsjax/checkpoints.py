@@ -30,6 +30,7 @@ from dsjax.data import Normalisation
 from dsjax.errors import WAY_OUT, CheckpointError, DivergedError
 from dsjax.methods.simclr import SimCLR
 from dsjax.models.resnet import ResNet
+from dsjax.recorder import read_metrics
 from dsjax.runs import CorpusRecord, code_versions, note, read_config, read_corpus
 from dsjax.state import TrainState, split_model
 
@@ -139,11 +140,14 @@ class Restored:
     """Newer checkpoints that could not be read, where they lie now."""
 
 
-def restore(run: Path, like: TrainState) -> Restored:
+def restore(run: Path, like: TrainState) -> Restored | None:
     """The newest checkpoint that is intact; those that are not are moved aside, with a warning that names each.
 
+    Returns:
+        None where the run has not come far enough to have one.
+
     Raises:
-        CheckpointError: there is none, or the processes of a run do not see the same.
+        CheckpointError: there is none though there should be, or the processes of a run do not see the same.
     """
     steps, faults = _steps(run), []
     while steps:
@@ -153,6 +157,8 @@ def restore(run: Path, like: TrainState) -> Restored:
         except CheckpointError as fault:
             faults.append((steps.pop(), fault))
     _agree(run, steps[-1] if steps else -1)
+    if not steps and not faults and _is_young(run):
+        return None
     if not steps:
         listed = "".join(f"; {fault}" for _, fault in faults) or ": there is none"
         raise CheckpointError(f"{_folder(run)} holds no checkpoint to resume{listed}; start again with --overwrite")
@@ -160,6 +166,12 @@ def restore(run: Path, like: TrainState) -> Restored:
     if (code := beside.get("code", {})) and code != code_versions():
         _log.warning("step %d of %s is of other code (%s): going on may not be bit for bit", steps[-1], run, code)
     return Restored(TrainState(**arrays), beside["state"], moved)
+
+
+def _is_young(run: Path) -> bool:
+    """Whether a run may have no checkpoint yet: the second one waits until the first is on disk."""
+    lines = read_metrics(run) if (run / "metrics.jsonl").is_file() else []
+    return not lines or lines[-1]["step"] < 2 * read_config(run).checkpoint_every
 
 
 def _agree(run: Path, step: int) -> None:
@@ -242,12 +254,13 @@ class TrainedEncoder(NamedTuple):
     config: Pretrain
 
 
-def load_encoder(run: Path) -> TrainedEncoder:
+def load_encoder(run: Path | str) -> TrainedEncoder:
     """The encoder of the newest checkpoint of a run: its running mean where it keeps one.
 
     Raises:
         CheckpointError: the folder is no run, holds no checkpoint, or a damaged one.
     """
+    run = Path(run)
     config = read_config(run)
     graphdef, params, stats = split_model(nnx.eval_shape(lambda: SimCLR(config, rngs=nnx.Rngs(config.seed))))
     weights = {"params": params, "stats": stats}

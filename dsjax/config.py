@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,6 +17,7 @@ Access = Literal["uniform", "shards"]
 OptimiserName = Literal["adamw", "lars"]
 ScheduleName = Literal["cosine", "linear", "constant"]
 Split = Literal["train", "val", "test", "none"]
+_MIN_WIDTH = 1 / 64  # one channel in the stem
 _MAX_SEED = 2**32 - 1  # of Grain's shuffling
 
 
@@ -46,6 +48,12 @@ class Ramp:
         if not 0 <= self.start < self.end <= 1:
             raise ConfigError(f"a ramp from share {self.start:g} to {self.end:g} of a run: need 0 <= start < end <= 1")
 
+    def check(self, name: str, limit: float = math.inf) -> None:
+        """Raise ConfigError unless its values lie within 0 and a limit."""
+        if not (0 <= self.first <= limit and 0 <= self.last <= limit):
+            reach = "0 or more" if limit == math.inf else f"0 to {limit:g}"
+            raise ConfigError(f"{name} grows from {self.first:g} to {self.last:g}; take {reach}")
+
 
 @dataclass(frozen=True)
 class AugmentConfig:
@@ -68,6 +76,15 @@ class AugmentConfig:
     sensor_dropout: Ramp = Ramp(0.0, 0.5)
     """Probability that a view keeps one sensor alone."""
 
+    def check(self) -> None:
+        """Raise ConfigError where a number makes no sense."""
+        self.shift_px.check("augment.shift_px")
+        self.band_dropout.check("augment.band_dropout", 1)
+        self.sensor_dropout.check("augment.sensor_dropout", 1)
+        for name in ("s2_gain", "s2_band_gain", "s2_offset", "s1_offset_db", "s1_noise_db"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"augment.{name} is {getattr(self, name):g}; take a deviation of 0 or more")
+
 
 @dataclass(frozen=True)
 class SimCLRConfig:
@@ -78,6 +95,16 @@ class SimCLRConfig:
     hidden_dim: int = 512
     cross_sensor: float = 0.5
     """Share of pairs whose one view is Sentinel-1 alone and the other Sentinel-2 alone."""
+
+    def check(self) -> None:
+        """Raise ConfigError where a number makes no sense."""
+        if not self.temperature > 0:
+            raise ConfigError(f"method.temperature is {self.temperature:g}; take a number above 0, such as 0.2")
+        if not 0 <= self.cross_sensor <= 1:
+            raise ConfigError(f"method.cross_sensor is {self.cross_sensor:g}; it is a share of pairs: 0 to 1")
+        for name in ("projection_dim", "hidden_dim"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"method.{name} is {getattr(self, name)}; take 1 or more")
 
 
 @dataclass(frozen=True)
@@ -122,6 +149,12 @@ class OptimiserConfig:
 
     def check(self) -> None:
         """Raise ConfigError where a number makes no sense."""
+        if not 0 < self.learning_rate < math.inf:
+            raise ConfigError(f"optimiser.learning_rate is {self.learning_rate:g}; take a number above 0")
+        if not self.weight_decay >= 0:
+            raise ConfigError(f"optimiser.weight_decay is {self.weight_decay:g}; take 0 or more")
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(f"optimiser.momentum is {self.momentum:g}; take 0 to below 1")
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"optimiser.warmup is {self.warmup:g}; it is a share of all steps: 0 to below 1")
         if self.clip_norm is not None and self.clip_norm <= 0:
@@ -244,8 +277,20 @@ class Pretrain:
                 f"there are {len(self.weights)} weights for {1 + len(self.more_corpora)} corpora; give one each"
             )
         self.optimiser.check()
-        if self.method.temperature <= 0:
-            raise ConfigError(f"method.temperature is {self.method.temperature:g}; take a number above 0, such as 0.2")
+        self.augment.check()
+        self.method.check()
+        if not _MIN_WIDTH <= self.encoder.width < math.inf:
+            raise ConfigError(f"encoder.width is {self.encoder.width:g}; take {_MIN_WIDTH:g} or more")
+        if not self.cache_gb > 0:
+            raise ConfigError(f"cache_gb is {self.cache_gb:g}; take a size above 0")
+        if self.resume and self.overwrite:
+            raise ConfigError(
+                "--resume goes on with the run in the folder and --overwrite deletes it; give one of them"
+            )
+        if len({self.corpus, *self.more_corpora}) < 1 + len(self.more_corpora):
+            raise ConfigError(
+                f"{', '.join((self.corpus, *self.more_corpora))}: a corpus is given twice; give it a weight instead"
+            )
         if self.crop_px % 32:
             raise ConfigError(f"crop_px is {self.crop_px}; take a multiple of 32, the stride of the deepest stage")
         if self.window_px % 2:
@@ -262,12 +307,13 @@ class Pretrain:
             raise ConfigError("hosts are given for a run of one process; add --multihost")
 
 
-# These may change when a run is resumed: they do not touch a single parameter.
+# These may change when a run is resumed: they do not touch a single parameter. Where corpora lie may; that they are the
+# same ones is checked by their fingerprints.
 FREE_FIELDS = frozenset(
     {
-        "corpus", "out", "log_every", "checkpoint_every", "keep", "keep_best", "stop_at_step", "reader_threads",
-        "cache", "cache_gb", "resume", "overwrite", "multihost", "hosts", "shard_parameters", "profile", "tensorboard",
-        "compilation_cache",
+        "corpus", "more_corpora", "out", "log_every", "checkpoint_every", "keep", "keep_best", "stop_at_step",
+        "reader_threads", "cache", "cache_gb", "resume", "overwrite", "multihost", "hosts", "shard_parameters",
+        "profile", "tensorboard", "compilation_cache",
     }
 )  # fmt: skip
 
@@ -367,5 +413,13 @@ def from_dict(raw: dict[str, Any]) -> Pretrain:
 
 def changed_fields(saved: Pretrain, given: Pretrain) -> dict[str, tuple[Any, Any]]:
     """Settings that would change the parameters a resumed run ends with: name -> (saved, given)."""
-    old, new = to_dict(saved), to_dict(given)
-    return {name: (old[name], new[name]) for name in old if name not in FREE_FIELDS and old[name] != new[name]}
+    old, new = (_leaves({n: v for n, v in to_dict(c).items() if n not in FREE_FIELDS}) for c in (saved, given))
+    return {name: (old[name], new[name]) for name in old if old[name] != new[name]}
+
+
+def _leaves(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings inside settings by their dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= _leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return found

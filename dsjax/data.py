@@ -231,6 +231,6 @@ def group_mask(sensors: Sequence[str]) -> NDArray[np.bool_]:
     Raises:
         ConfigError: an unknown sensor, or none.
     """
-    if not sensors or set(sensors) - set(SENSORS):
-        raise ConfigError(f"sensors {tuple(sensors)}: take one or both of {', '.join(SENSORS)}")
+    if isinstance(sensors, str) or not sensors or set(sensors) - set(SENSORS):
+        raise ConfigError(f"sensors {sensors!r}: take a list of one or both of {', '.join(SENSORS)}")
     return np.array([bands[0].sensor in sensors for bands in GROUPS.values()])

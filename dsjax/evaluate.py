@@ -17,9 +17,9 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from catalog.program import program_name, reported_errors
+from catalog.program import program_name
 from dsjax.errors import ConfigError
-from dsjax.program import start_logging
+from dsjax.program import reported_errors, start_logging
 
 if TYPE_CHECKING:
     from catalog.corpus import Corpus
@@ -39,12 +39,18 @@ _MIN_TRAIN = 20  # crops of a class in training; with fewer, a probe measures lu
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Score a pre-trained encoder on labelled patches."""
+    """Score a pre-trained encoder on labelled patches: its frozen embeddings beside those of the untrained encoder and
+    image statistics, from Sentinel-1, from Sentinel-2 and from both.
+
+    For example:
+        evaluate runs/first --corpus catalog/labelled
+        evaluate runs/first --corpus catalog/labelled --level 1 --crop-px 128 --out scores/first.json
+    """
 
     run: Annotated[Path, tyro.conf.Positional]
     """Run folder of a pre-training."""
     corpus: str
-    """Labelled collection: its folder or collection.json."""
+    """Labelled collection: its folder or URL (https, s3, gs, az), or a subset that a search wrote."""
     crop_px: int | None = None
     """Side of a crop, 10 m pixels; that of pre-training where not given."""
     level: int = 2
@@ -123,9 +129,11 @@ def run(config: Evaluate) -> Scores:
     from dsjax.contract import check_pixels
     from dsjax.labels import FOLD, NEAR_FOLDS
 
+    if config.draws < 1:
+        raise ConfigError(f"draws is {config.draws}; take 1 or more")
+    trained, corpus = load_encoder(config.run), Corpus.open(config.corpus, columns=(*COLUMNS, FOLD, NEAR_FOLDS))
     out = config.out or config.run / "scores.json"
     out.parent.mkdir(parents=True, exist_ok=True)  # before hours of scoring
-    trained, corpus = load_encoder(config.run), Corpus.open(config.corpus, columns=(*COLUMNS, FOLD, NEAR_FOLDS))
     crop_px = config.crop_px or trained.config.crop_px
     check_pixels(corpus)
     crops = labelled_crops(corpus, crop_px, config.min_share, config.level)
@@ -159,6 +167,8 @@ def labelled_crops(corpus: "Corpus", crop_px: int, min_share: float, level: int)
     from dsjax.labels import UNKNOWN, crop_classes, splits_of
 
     crops_a_side(corpus, crop_px)
+    if not 0 < min_share <= 1:
+        raise ConfigError(f"min_share is {min_share:g}; it is a share of a crop: above 0, at most 1")
     if level not in (1, 2, 3):
         raise ConfigError(f"level {level}: a CORINE code has 3 digits, of which 1, 2 or 3 make a class")
     if "corine" not in corpus.arrays:
@@ -256,9 +266,9 @@ def show(scores: Scores) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, then run."""
-    config = tyro.cli(Evaluate, prog=program_name(), args=arguments, description=__doc__)
-    start_logging()
-    with reported_errors():
+    with reported_errors("run the same command again"):
+        config = tyro.cli(Evaluate, prog=program_name(), args=arguments)
+        start_logging()
         show(run(config))
 
 

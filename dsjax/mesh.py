@@ -35,6 +35,8 @@ def join_hosts(hosts: HostsConfig) -> None:
     given = (hosts.coordinator, hosts.processes, hosts.process)
     if any(value is None for value in given) and any(value is not None for value in given):
         raise ConfigError("of hosts.coordinator, hosts.processes and hosts.process give all three, or none")
+    if hosts.process is not None and not 0 <= hosts.process < (hosts.processes or 0):
+        raise ConfigError(f"hosts.process is {hosts.process} of {hosts.processes}; they count from 0")
     try:
         jax.distributed.initialize(hosts.coordinator, hosts.processes, hosts.process)
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tyro
 
-from catalog.program import program_name, reported_errors
+from catalog.program import program_name
 from dsjax.config import PRESETS, Pretrain
-from dsjax.program import start_logging, use_compilation_cache
+from dsjax.errors import ConfigError
+from dsjax.program import reported_errors, start_logging, use_compilation_cache
 
 if TYPE_CHECKING:
     from catalog.corpus import Corpus
@@ -23,7 +25,14 @@ if TYPE_CHECKING:
     from dsjax.step import TrainStep
     from dsjax.stop import StopRequest
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("dsjax.pretrain")  # also where this module is the program
+
+_HELP = """Pre-train an encoder on patches without labels. PRESET --help lists every setting.
+
+For example:
+    pretrain demo --corpus catalog/unlabelled --out runs/first
+    pretrain demo --corpus catalog/unlabelled --out runs/first --resume
+"""
 
 
 @dataclass(frozen=True)
@@ -60,13 +69,14 @@ def run(config: Pretrain) -> RunSummary:
     from dsjax.mesh import join_hosts, place
     from dsjax.recorder import require_tensorboard
     from dsjax.runs import code_versions, locked, note, open_run
-    from dsjax.stop import stop_on_signals
+    from dsjax.stop import end_at_once_on_ctrl_c, stop_on_signals
 
     config.check()
     if config.tensorboard:
         require_tensorboard()
     if config.multihost:
         join_hosts(config.hosts)
+        end_at_once_on_ctrl_c()
     use_compilation_cache(config.compilation_cache)
     corpus = training_rows(open_corpora(config), config.hold_out)
     check_pixels(corpus)
@@ -127,7 +137,7 @@ def follow(
     with (
         Recorder(config.out, first_step, config.steps, warmup, writes=jax.process_index() == 0,
                  tensorboard=config.tensorboard) as recorder,
-        Profiler(config.out / "profile" if config.profile else None, first_step) as profiler,
+        Profiler(config.out / "profile" if config.profile else None, range(first_step, last_step)) as profiler,
         dumped_where_diverged(config.out, lambda step: corpus.table["id"].take(rows_of(step)).to_pylist()),
     ):  # fmt: skip
 
@@ -143,12 +153,22 @@ def follow(
 
 
 def training_rows(corpus: "Corpus", hold_out: tuple[str, ...]) -> "Corpus":
-    """The patches to train on: those whose split is not held out."""
+    """The patches to train on: those whose split is not held out.
+
+    Raises:
+        ConfigError: none is.
+    """
     import numpy as np
 
     from dsjax.labels import given_splits
 
-    rows = [i for i, split in enumerate(given_splits(corpus.table)) if split not in hold_out]
+    splits = given_splits(corpus.table)
+    rows = [i for i, split in enumerate(splits) if split not in hold_out]
+    if splits and not rows:
+        found = ", ".join(f"{count} of {split}" for split, count in sorted(Counter(map(str, splits)).items()))
+        raise ConfigError(
+            f"{corpus.href}: no patch is left to train on: {found} are held out; give other patches or --hold-out"
+        )
     return corpus.select(np.array(rows, np.int64))
 
 
@@ -180,27 +200,43 @@ def build(config: Pretrain, normalisation: "Normalisation", placement: "Placemen
 
 
 def go_on(run: Path, start: Start, loader: Any) -> Start:
-    """The same with the state of the newest intact checkpoint, and the loader where it stood then."""
+    """The same with the state of the newest intact checkpoint, and the loader where it stood then.
+
+    A run that ended before it had a checkpoint goes on from its start.
+    """
     from dsjax.checkpoints import restore
     from dsjax.mesh import put
 
     restored = restore(run, start.state)
+    if restored is None:
+        _log.warning("%s has no checkpoint yet: it starts at the first step", run)
+        return start
     loader.set_state(restored.loader_state)
     return start._replace(state=put(restored.state, start.placed))
 
 
 def parse(arguments: Sequence[str] | None = None) -> Pretrain:
-    """Settings from a command line: a preset, then what differs from it."""
-    config: Any = tyro.extras.overridable_config_cli(PRESETS, prog=program_name(), args=arguments, description=__doc__)
+    """Settings from a command line: a preset, then what differs from it.
+
+    Raises:
+        ConfigError: the first word is no preset.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] not in PRESETS and not {"-h", "--help"} & set(words):
+        given = f"there is no preset {words[0]}" if words[0][0] != "-" else "no preset is given before the options"
+        raise ConfigError(f"{given}; take {', '.join(PRESETS)}, such as {program_name()} demo --corpus HREF --out RUN")
+    config: Any = tyro.extras.overridable_config_cli(PRESETS, prog=program_name(), args=words, description=_HELP)
     return config
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, then run. Ends with 128 + signal where a signal ended training, so that schedulers know to resume."""
-    with reported_errors():
+    with reported_errors("the same command with --resume goes on from the last checkpoint, or from the start"):
         config = parse(arguments)
         start_logging()
         summary = run(config)
+    goes_on = "" if summary.step >= config.steps else "; --resume goes on"
+    _log.info("step %d of %d is saved in %s%s", summary.step, config.steps, summary.out, goes_on)
     if summary.signum is not None:
         sys.exit(128 + summary.signum)
 

@@ -10,13 +10,13 @@ _AFTER, _STEPS = 10, 5
 
 
 class Profiler:
-    """Traces steps 11 to 15 of this process into `folder`, or nothing where it is None.
+    """Traces steps 11 to 15 of `steps` into `folder`, or the last five where there are fewer; nothing where it is None.
 
     Open `plugins/profile/*/perfetto_trace.json.gz` in the Perfetto viewer, or the folder with XProf.
     """
 
-    def __init__(self, folder: Path | None, first_step: int) -> None:
-        self._folder, self._start = folder, first_step + _AFTER
+    def __init__(self, folder: Path | None, steps: range) -> None:
+        self._folder, self._start = folder, steps.start + max(1, min(_AFTER, len(steps) - _STEPS))
         self._tracing = False
 
     def __enter__(self) -> "Profiler":

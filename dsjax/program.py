@@ -1,7 +1,30 @@
 """What the programs of this package share."""
 
+import contextlib
 import logging
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+from catalog import program
+
+
+@contextlib.contextmanager
+def reported_errors(interrupted: str) -> Iterator[None]:
+    """As `catalog.program.reported_errors`, but Ctrl-C ends the process there and then.
+
+    Python's way out waits for XLA's threads, and those that still compile crash in it.
+    """
+    try:
+        with program.reported_errors(interrupted):
+            yield
+    except SystemExit as ended:
+        if ended.code == program.EXIT_INTERRUPTED:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(program.EXIT_INTERRUPTED)
+        raise
 
 
 def start_logging() -> None:

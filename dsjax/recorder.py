@@ -42,11 +42,11 @@ class Recorder:
             aside.write_text("".join(json.dumps(line) + "\n" for line in kept))
             aside.replace(self._path)
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"),
+            BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"),
             TimeElapsedColumn(), TimeRemainingColumn(),
             console=Console(file=sys.stderr), disable=not (writes and sys.stderr.isatty()),
         )  # fmt: skip
-        self._task = self._bar.add_task("pre-train", total=last_step, completed=first_step, told="")
+        self._task = self._bar.add_task("", total=last_step, completed=first_step, told="")
         self._board = _open_board(run, first_step) if tensorboard and writes else None
         self._steps = range(first_step, first_step)  # of the latest line
         self._loss: float | None = None
@@ -90,7 +90,7 @@ class Recorder:
                 self._board.add_scalar(name, value, step)
         told = (
             f"loss {metrics['loss']:.3f}, {metrics['steps_per_s']:.2f} steps/s, "
-            f"waits for input {metrics['input_wait_share']:.0%}"
+            f"input wait {metrics['input_wait_share']:.0%}"
         )
         self._bar.update(self._task, completed=step, told=told)
         if self._bar.disable and (step == self._last_step or (step - self._told_step) * _LOG_LINES >= self._last_step):

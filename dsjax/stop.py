@@ -27,6 +27,12 @@ class StopRequest:
         return self.signum is not None and jax.process_count() == 1
 
 
+def end_at_once_on_ctrl_c() -> None:
+    """Of a run of several processes: Python's handler would wait for a step that waits for the other processes."""
+    if jax.process_count() > 1 and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
     """Turn SIGTERM and SIGINT into a request to stop after the current step; a second one ends at once.

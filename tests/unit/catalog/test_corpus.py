@@ -149,6 +149,29 @@ def test_cubes_are_standardised_physical_values_and_zero_where_nothing_was_measu
             np.testing.assert_allclose(found, (physical - mean) / std, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("place", "advice"),
+    [
+        ("public", r"this is a catalog: give one of its collections \(labelled\)"),
+        ("build", "this is a build: publish it"),
+        ("nowhere", "check the path, or publish a build there"),
+        ("public/labelled/shards", "publish a build there"),
+        ("public/labelled/items.parquet", "is the index of a corpus; give the folder"),
+    ],
+)
+def test_a_wrong_place_is_answered_by_what_it_holds(own_folder: Path, place: str, advice: str):
+    with pytest.raises(CorpusError, match=advice):
+        Corpus.open(own_folder.parents[1] / place)
+
+
+def test_slips_in_python_are_told(corpus: Corpus, own_folder: Path):
+    with pytest.raises(CorpusError, match=r"give a list of them, \['s1'\]"):
+        corpus.read([0], "s1")
+    with pytest.raises(CorpusError, match=r"has no column cloud; it has .*eo:cloud_cover"):
+        Corpus.open(own_folder, columns=["id", "cloud"])
+    assert repr(corpus).endswith("labelled: 20 patches of 32 px with s2_10m, s2_20m, scl, s1, corine, osm>")
+
+
 def test_a_mask_is_no_list_of_rows(corpus: Corpus):
     mask = np.arange(len(corpus)) < 3
     for ask in (corpus.select, lambda rows: corpus.read(rows, NAMES)):

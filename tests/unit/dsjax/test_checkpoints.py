@@ -228,7 +228,7 @@ def test_divergence_leaves_a_file_of_patches_and_metrics(tmp_path):
 def test_a_profile_is_of_five_steps_after_the_first_ten(tmp_path):
     step = jax.jit(lambda x: x + 1)
     traced = []
-    with Profiler(tmp_path, first_step=4) as profiler:
+    with Profiler(tmp_path, range(4, 24)) as profiler:
         for done in range(5, 25):
             with jax.profiler.StepTraceAnnotation("train", step_num=done):
                 step(jnp.ones(2)).block_until_ready()
@@ -236,9 +236,20 @@ def test_a_profile_is_of_five_steps_after_the_first_ten(tmp_path):
             traced.append(profiler._tracing)
     assert [i for i, on in enumerate(traced, start=5) if on] == [14, 15, 16, 17, 18]
     assert list(tmp_path.rglob("*.xplane.pb"))
-    with Profiler(None, 0) as idle:
+    with Profiler(None, range(20)) as idle:
         idle.on_step(10)
         assert not idle._tracing
+
+
+@pytest.mark.parametrize("steps, first", [(3, 1), (6, 1), (12, 7), (15, 10), (400, 10)])
+def test_a_profile_of_a_short_run_is_of_its_last_steps(tmp_path, monkeypatch, steps, first):
+    begun = []
+    monkeypatch.setattr(jax.profiler, "start_trace", lambda *_, **__: begun.append(done))
+    monkeypatch.setattr(jax.profiler, "stop_trace", lambda: None)
+    with Profiler(tmp_path, range(100, 100 + steps)) as profiler:
+        for done in range(101, 101 + steps):
+            profiler.on_step(done)
+    assert begun == [100 + first]
 
 
 def test_metrics_are_written_as_tensorboard_events_too(tmp_path):

@@ -44,9 +44,12 @@ def test_only_settings_that_reach_a_parameter_count_as_changed():
     demo = config.PRESETS["demo"][1]
     saved = dataclasses.replace(demo, corpus="a", out="x")
     free = dataclasses.replace(saved, corpus="b", out="y", log_every=1, resume=True, reader_threads=9)
-    free = dataclasses.replace(free, cache=Path("cache"), cache_gb=40.0)
+    free = dataclasses.replace(free, cache=Path("cache"), cache_gb=40.0, more_corpora=("d",))
     assert config.changed_fields(saved, free) == {}
     assert config.changed_fields(saved, dataclasses.replace(saved, steps=7)) == {"steps": (demo.steps, 7)}
+    augment = dataclasses.replace(demo.augment, shift_px=config.Ramp(2, 8))
+    changed = {"augment.shift_px.last": (32, 8)}
+    assert config.changed_fields(saved, dataclasses.replace(saved, augment=augment)) == changed
     assert {field.name for field in dataclasses.fields(demo)} >= config.FREE_FIELDS
 
 
@@ -82,6 +85,22 @@ def test_a_ramp_that_ends_before_it_starts_is_refused():
         ({"optimiser": config.OptimiserConfig(ema=1.0)}, "ema is 1"),
         ({"method": config.SimCLRConfig(temperature=0.0)}, "temperature is 0"),
         ({"augment": config.AugmentConfig(shift_px=config.Ramp(2, 5))}, "even number"),
+        ({"augment": config.AugmentConfig(shift_px=config.Ramp(-2, 4))}, "shift_px grows from -2 to 4; take 0 or more"),
+        (
+            {"augment": config.AugmentConfig(band_dropout=config.Ramp(0, 2))},
+            "band_dropout grows from 0 to 2; take 0 to 1",
+        ),
+        ({"augment": config.AugmentConfig(s2_gain=-0.1)}, "s2_gain is -0.1"),
+        ({"optimiser": config.OptimiserConfig(learning_rate=-1)}, "learning_rate is -1"),
+        ({"optimiser": config.OptimiserConfig(learning_rate=float("nan"))}, "learning_rate is nan"),
+        ({"optimiser": config.OptimiserConfig(weight_decay=-1)}, "weight_decay is -1"),
+        ({"optimiser": config.OptimiserConfig(momentum=1)}, "momentum is 1"),
+        ({"method": config.SimCLRConfig(cross_sensor=2)}, "cross_sensor is 2"),
+        ({"method": config.SimCLRConfig(hidden_dim=0)}, "hidden_dim is 0"),
+        ({"encoder": config.EncoderConfig(width=0)}, "width is 0"),
+        ({"cache_gb": 0}, "cache_gb is 0"),
+        ({"resume": True, "overwrite": True}, "give one of them"),
+        ({"more_corpora": ("b", "b")}, "c, b, b: a corpus is given twice"),
     ],
 )
 def test_numbers_that_no_run_can_use_are_refused_at_once(change, message):
@@ -92,6 +111,18 @@ def test_numbers_that_no_run_can_use_are_refused_at_once(change, message):
 def test_part_of_where_hosts_find_each_other_is_not_enough():
     with pytest.raises(ConfigError, match="all three, or none"):
         join_hosts(config.HostsConfig("10.0.0.1:8476", 2))
+
+
+@pytest.mark.parametrize("process", [-1, 2])
+def test_processes_count_from_nought(process):
+    with pytest.raises(ConfigError, match=f"hosts.process is {process} of 2; they count from 0"):
+        join_hosts(config.HostsConfig("10.0.0.1:8476", 2, process))
+
+
+@pytest.mark.parametrize("words, reason", [(["tiny"], "no preset tiny"), (["--corpus", "c"], "no preset is given")])
+def test_without_a_preset_the_presets_are_listed(words, reason):
+    with pytest.raises(ConfigError, match=f"{reason}.*; take debug, demo, small, base, such as .* demo --corpus HREF"):
+        pretrain.parse(words)
 
 
 def test_a_batch_must_divide_among_devices_and_parts():

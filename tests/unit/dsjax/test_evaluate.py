@@ -175,6 +175,17 @@ def test_crops_and_classes_that_there_are_not_are_refused(labelled_corpus, crop_
         evaluate.labelled_crops(labelled_corpus, crop_px, 0.6, level)
 
 
+def test_settings_without_sense_are_refused_and_nothing_is_made(labelled_corpus, tmp_path):
+    for share in (0.0, 1.5):
+        with pytest.raises(ConfigError, match="min_share is"):
+            evaluate.labelled_crops(labelled_corpus, 32, share, 2)
+    with pytest.raises(ConfigError, match="draws is 0"):
+        evaluate.run(evaluate.Evaluate(tmp_path / "run", "c", draws=0))
+    with pytest.raises(CheckpointError, match="is not a run folder"):
+        evaluate.run(evaluate.Evaluate(tmp_path / "run", "c"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_table_fits_80_columns(monkeypatch, capsys):
     figure = Estimate(0.9123, 0.8901, 1.0)
     scores = tuple(

@@ -22,6 +22,7 @@ from dsjax.errors import CheckpointError, ConfigError, DivergedError
 from dsjax.labels import given_splits
 from dsjax.recorder import read_metrics
 from dsjax.state import TrainState, split_model
+from dsjax.stop import end_at_once_on_ctrl_c
 from tests.unit.dsjax.conftest import with_splits
 
 # What a run computes, without what it measures about the machine.
@@ -98,6 +99,48 @@ def test_sigterm_saves_and_the_resumed_run_is_bit_identical(whole, tmp_path):
     pretrain.run(dataclasses.replace(settings, resume=True))
     for one, two in zip(parameters(whole.out), parameters(settings.out), strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_goes_on_from_its_start(whole, tmp_path, caplog):
+    run = shutil.copytree(whole.out, tmp_path / "run")
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(CheckpointError, match="no checkpoint to resume: there is none"):  # though its metrics came to 8
+        pretrain.run(dataclasses.replace(whole, out=run, resume=True))
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    for kept in (lines[:3], []):
+        (run / "metrics.jsonl").write_text("".join(kept))
+        assert pretrain.run(dataclasses.replace(whole, out=run, resume=True)).step == 8
+        assert "no checkpoint yet" in caplog.text
+        for one, two in zip(parameters(whole.out), parameters(run), strict=True):
+            np.testing.assert_array_equal(one, two)
+        shutil.rmtree(run / "checkpoints")
+
+
+def test_ctrl_c_while_a_run_begins_ends_it_at_once(tiny):
+    arguments = ["debug", "--corpus", tiny.corpus, "--out", str(tiny.out), "--compilation-cache", "None"]
+    begun = subprocess.Popen([sys.executable, "-m", "dsjax.pretrain", *arguments], stderr=subprocess.PIPE, text=True)
+    assert any("million parameters" in line for line in begun.stderr)
+    begun.send_signal(signal.SIGINT)
+    told = begun.communicate(timeout=60)[1]
+    assert begun.returncode == 130, told
+    assert told.endswith(
+        "interrupted; the same command with --resume goes on from the last checkpoint, or from the start\n"
+    )
+
+
+def test_ctrl_c_ends_a_run_of_several_processes_whatever_it_waits_for(monkeypatch):
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    try:
+        end_at_once_on_ctrl_c()
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_corpus_of_held_out_patches_alone_is_told_from_an_empty_one(labelled_corpus):
+    with pytest.raises(ConfigError, match=r"no patch is left to train on: 12 of test, 24 of train, 12 of val are held"):
+        pretrain.training_rows(labelled_corpus, ("train", "test", "val"))
 
 
 def test_an_existing_run_is_neither_overwritten_nor_resumed_unasked(whole):
