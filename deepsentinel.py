@@ -20,6 +20,7 @@ PROGRAMS = {
     "browser": ("catalog.browser", "build STAC Browser, and put it into a published catalog"),
     "validate": ("catalog.validate", "check a published catalog: structure, checksums, STAC, physics"),
     "pretrain": ("dsjax.pretrain", "pre-train an encoder on patches without labels"),
+    "embed": ("dsjax.embed", "write embeddings of the patches of a corpus as a GeoParquet table"),
     "evaluate": ("dsjax.evaluate", "score frozen embeddings against floors, for each sensor"),
 }
 EXIT_USAGE = 2

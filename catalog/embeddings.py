@@ -17,13 +17,20 @@ FOLDER = "embeddings"
 COLLECTION_ID = "deepsentinel-embeddings"
 TITLE = "DeepSentinel embeddings"
 NAME = "embeddings.parquet"
-COLUMNS: Mapping[str, str] = {
+COLUMNS: dict[str, str] = {
     "id": "id of the embedded patch or crop",
     "geometry": "outline or centre, WKB, longitude and latitude",
     "datetime": "when it was seen, UTC",
     "embedding": "vector, float32",
 }
 """Columns that a table of embeddings must have."""
+CROPS: dict[str, str] = {
+    "crop_row": "row of the crop in its patch, from the north",
+    "crop_column": "column of the crop in its patch, from the west",
+    "s1_valid_share": "share of the crop that Sentinel-1 measured in all bands",
+    "s2_valid_share": "share of the crop that Sentinel-2 measured in all bands of 10 m",
+}
+"""Columns that the program embed adds."""
 
 
 def build_embeddings_item(
@@ -48,7 +55,7 @@ def build_embeddings_item(
     west, south, east, north = map(float, shapely.total_bounds(shapely.from_wkb(columns["geometry"].to_numpy())))
     times = columns["datetime"].cast(pa.timestamp("us", tz="UTC")).to_numpy()
     ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
-    described = [{"name": name, "description": COLUMNS.get(name, name)} for name in schema.names]
+    described = [{"name": name, "description": (COLUMNS | CROPS).get(name, name)} for name in schema.names]
     return {
         "type": "Feature",
         "stac_version": STAC_VERSION,

@@ -163,7 +163,7 @@ def labelled_crops(corpus: "Corpus", crop_px: int, min_share: float, level: int)
         ConfigError: crops do not fit the patches, there is no such level, the corpus has no CORINE labels, fewer than
             two classes are left, or none of them is in val.
     """
-    from dsjax.embed import crops_a_side
+    from dsjax.crops import crops_a_side
     from dsjax.labels import UNKNOWN, crop_classes, splits_of
 
     crops_a_side(corpus, crop_px)
@@ -200,7 +200,7 @@ def score(
     trained: "TrainedEncoder", corpus: "Corpus", crops: Crops, crop_px: int, config: Evaluate
 ) -> tuple[tuple[Score, ...], dict[str, NDArray[np.float32]]]:
     """Scores of the encoder and its floors for every subset of sensors, and its embeddings of test crops."""
-    from dsjax.embed import map_crops
+    from dsjax.crops import map_crops
     from dsjax.floors import crop_functions
 
     scores: list[Score] = []

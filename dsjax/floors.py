@@ -11,8 +11,8 @@ from jaxtyping import Array, Float
 
 from catalog.corpus import Corpus
 from dsjax.checkpoints import TrainedEncoder
+from dsjax.crops import CropFunction, crop_batches, embedding_function, prepare
 from dsjax.data import Batch, Inputs, Normalisation, decode, group_mask, standardise
-from dsjax.embed import CropFunction, crop_batches, embedding_function, prepare
 from dsjax.models.resnet import ResNet
 
 _CALIBRATION_BATCHES = 8

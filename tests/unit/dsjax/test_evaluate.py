@@ -12,8 +12,8 @@ from catalog.bands import S1_NODATA
 from catalog.corpus import Corpus
 from dsjax import evaluate, pretrain
 from dsjax.checkpoints import TrainedEncoder, load_encoder
+from dsjax.crops import crop_batches, crops_a_side, embed, embedding_function, map_crops, prepare
 from dsjax.data import SENSORS, Normalisation
-from dsjax.embed import crop_batches, crops_a_side, embed, embedding_function, map_crops, prepare
 from dsjax.errors import CheckpointError, ConfigError
 from dsjax.floors import calibrate, crop_functions, image_statistics
 from dsjax.labels import FOLD, NEAR_FOLDS, given_splits
