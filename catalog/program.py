@@ -21,7 +21,7 @@ _DISTRIBUTIONS = {
 }  # fmt: skip
 """What installs a module of another name."""
 _OF_THE_DISK = frozenset(
-    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOSPC, errno.EDQUOT}
+    {errno.EACCES, errno.EEXIST, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOSPC, errno.EDQUOT}
 )
 """Errors that are the user's to cure, wherever they arise."""
 EXIT_ERROR = 2

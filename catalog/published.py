@@ -23,6 +23,7 @@ from catalog.stores import LocalStore, Store, open_store, read_json, reported_fa
 T = TypeVar("T")
 R = TypeVar("R")
 
+_NAME = "collection.json"
 _CURE = "publish the build again"
 _STATISTICS = ("patches", "bands", "corine", "osm")
 _TORN = (
@@ -40,7 +41,7 @@ def _advice(store: Store) -> str:
     if (store.root / "catalog.json").is_file():
         children = sorted(path.parent.name for path in store.root.glob("*/statistics.json"))
         return f"this is a catalog: give one of its collections ({', '.join(children) or 'it has none of patches'})"
-    if (store.root / "shards").is_dir():
+    if (store.root / "corpus.json").is_file():
         return "this is a build: publish it with catalog.publish, and give what that makes"
     return "publish a build there with catalog.publish"
 
@@ -68,7 +69,7 @@ class Published:
             CorpusError: nothing is published there, or it is damaged or of another schema version.
             StoreError: the store does not answer.
         """
-        folder = str(href).removesuffix("collection.json").rstrip("/") or "/"
+        folder = "." if str(href) == _NAME else str(href).removesuffix(_NAME).rstrip("/") or "/"
         self.store = open_store(Path(folder) if isinstance(href, Path) else folder)
         self.href = self.store.href
         collection = read_json(self.store, "collection.json", _advice(self.store), MEMBERS)

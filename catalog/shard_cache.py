@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -19,8 +20,8 @@ from typing import Any
 
 from catalog.errors import ChecksumError, CorpusError, SchemaError
 from catalog.reader import ShardReader
-from catalog.shard import ShardRef, chunk_path, shard_path, shard_ref
-from catalog.stores import Store, read_json
+from catalog.shard import ShardRef, chunk_path, list_shards, shard_path, shard_ref
+from catalog.stores import LocalStore, Store, read_json
 
 _PART_BYTES = 8 << 20  # of one request
 _PARTS_AT_ONCE = 8  # with the line above, 64 MB in memory while shards are fetched
@@ -49,9 +50,12 @@ class ShardCache:
         stored = [path for path in folder.iterdir() if _SHA256.fullmatch(path.name) and path.is_dir()]
         self._nbytes = {path.name: _nbytes(path) for path in sorted(stored, key=lambda path: path.stat().st_mtime)}
         """Of each shard, by checksum, the least recently used first."""
-        self._pins: dict[str, int] = {}
+        self._pins: Counter[str] = Counter()
+        """How many read each shard, where anybody does."""
+        self._pinned_nbytes: dict[str, int] = {}
         self._refs: dict[tuple[str, int], ShardRef] = {}
         self._readers: dict[str, ShardReader] = {}
+        self._files = LocalStore(folder)
         self._fetching: dict[str, Future[bool]] = {}
         """Of each shard that is asked for: whether it has come."""
         self._coming: dict[str, int] = {}
@@ -59,7 +63,7 @@ class ShardCache:
         self._damaged: set[str] = set()
         """To be removed when nobody reads them."""
         self._lock = threading.Lock()
-        self._arrival = threading.Condition(self._lock)
+        self._changed = threading.Condition(self._lock)
         self._begins = ThreadPoolExecutor(1, thread_name_prefix="shard-cache-begin")
         self._shards = ThreadPoolExecutor(_SHARDS_AT_ONCE, thread_name_prefix="shard-cache")
         self._parts = ThreadPoolExecutor(_PARTS_AT_ONCE, thread_name_prefix="shard-cache-part")
@@ -74,27 +78,26 @@ class ShardCache:
             ChecksumError: what it sent is not what was published.
         """
         refs = {shard: self._ref(store, shard) for shard in sorted(shards)}
-        needed = sum({ref.sha256: ref.nbytes for ref in refs.values()}.values())
-        if needed > self.max_bytes:
+        if (needed := sum({ref.sha256: ref.nbytes for ref in refs.values()}.values())) > self.max_bytes:
             raise CorpusError(
                 f"one batch needs {len(refs)} shards of {store.href}, {needed / 1e6:,.1f} MB; the cache {self.folder} "
                 f"holds {self.max_bytes / 1e6:,.1f} MB: raise its size, or let a batch mix fewer shards"
             )
-        names = [ref.sha256 for ref in refs.values()]
-        with self._pinned(names):
+        with self._pinned({ref.sha256: ref.nbytes for ref in refs.values()}):
             for shard, ref, future in [(shard, ref, self._fetch(store, shard, ref)) for shard, ref in refs.items()]:
                 while not future.result():  # begun when nobody waited for it, and there was no room
                     future = self._fetch(store, shard, ref)
             try:
-                yield {shard: self._reader(shard, ref.sha256) for shard, ref in refs.items()}
+                yield {shard: self._reader(ref.sha256) for shard, ref in refs.items()}
             except (SchemaError, CorpusError):
-                self._find_damaged(refs)
+                self._find_damaged(refs.values())
                 raise
 
     def close(self) -> None:
         """Wait for what is being fetched and let other processes use the folder."""
         for pool in (self._begins, self._shards, self._parts):
             pool.shutdown()
+        self._files.close()
         self._lock_file.close()
 
     def prefetch(self, store: Store, shards: Collection[int]) -> None:
@@ -114,31 +117,36 @@ class ShardCache:
         return self._refs[key]
 
     @contextlib.contextmanager
-    def _pinned(self, names: list[str]) -> Iterator[None]:
-        with self._lock:
-            for name in names:
-                self._pins[name] = self._pins.get(name, 0) + 1
+    def _pinned(self, nbytes: dict[str, int]) -> Iterator[None]:
+        """Keep shards of these sizes: all, or until others let go of enough, none; so nobody waits in a circle."""
+        with self._changed:
+            self._changed.wait_for(lambda: sum((self._pinned_nbytes | nbytes).values()) <= self.max_bytes)
+            self._pinned_nbytes |= nbytes
+            self._pins.update(nbytes.keys())
         try:
             yield
         finally:
-            with self._lock:
-                for name in names:
-                    self._pins[name] -= 1
-                    if name in self._damaged and not self._pins[name]:
+            with self._changed:
+                self._pins.subtract(nbytes.keys())
+                for name in [name for name in nbytes if not self._pins[name]]:
+                    del self._pins[name], self._pinned_nbytes[name]
+                    if name in self._damaged:
                         self._remove(name)
+                self._changed.notify_all()
 
-    def _reader(self, shard: int, name: str) -> ShardReader:
+    def _reader(self, name: str) -> ShardReader:
         with self._lock:
             self._nbytes[name] = self._nbytes.pop(name)  # now the last to go
             if name not in self._readers:
-                self._readers[name] = ShardReader(shard_path(self.folder / name, shard), cure=_CURE)
+                (shard,) = list_shards(self.folder / name)
+                self._readers[name] = ShardReader(shard_path(Path(name), shard), self._files, _CURE)
                 os.utime(self.folder / name)
             return self._readers[name]
 
-    def _find_damaged(self, refs: dict[int, ShardRef]) -> None:
+    def _find_damaged(self, refs: Collection[ShardRef]) -> None:
         """Look through shards that are in use."""
-        for shard, ref in refs.items():
-            if not _is_intact(self.folder / ref.sha256, shard, ref):
+        for ref in refs:
+            if not _is_intact(self.folder / ref.sha256, ref):
                 self._damaged.add(ref.sha256)
 
     def _fetch(self, store: Store, shard: int, ref: ShardRef) -> "Future[bool]":
@@ -151,7 +159,7 @@ class ShardCache:
             return self._fetching[ref.sha256]
 
     def _fetch_now(self, store: Store, shard: int, ref: ShardRef) -> bool:
-        aside = self.folder / f".fetching-{ref.sha256}"
+        aside, has_come = self.folder / f".fetching-{ref.sha256}", False
         try:
             if not self._make_room(ref):
                 return False
@@ -162,16 +170,17 @@ class ShardCache:
                     f"{store.href}/{ref.href} is not what was published: {found.nbytes} bytes with checksum "
                     f"{found.sha256}, expected {ref.nbytes} with {ref.sha256}; have its publisher restore it"
                 )
-            with self._lock:
-                aside.rename(self.folder / ref.sha256)
-                self._nbytes[ref.sha256] = self._coming.pop(ref.sha256)
+            aside.rename(self.folder / ref.sha256)
+            has_come = True
             return True
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-            with self._lock:
-                self._coming.pop(ref.sha256, None)
+            with self._changed:  # in one step: who does not find it here any more finds it there
                 del self._fetching[ref.sha256]
-                self._arrival.notify_all()
+                self._coming.pop(ref.sha256, None)
+                if has_come:
+                    self._nbytes[ref.sha256] = ref.nbytes
+                self._changed.notify_all()
 
     def _make_room(self, ref: ShardRef) -> bool:
         """Remove shards that nobody reads until one more fits, and keep that room for it.
@@ -179,16 +188,11 @@ class ShardCache:
         Returns:
             False where there is no room, and nobody waits for the shard.
         """
-        with self._lock:
+        with self._changed:
             while (free := self._free_bytes()) + sum(self._nbytes[name] for name in self._idle()) < ref.nbytes:
-                if not self._pins.get(ref.sha256):
+                if ref.sha256 not in self._pins:
                     return False
-                if all(self._pins.get(name) for name in self._coming):
-                    raise CorpusError(
-                        f"the cache {self.folder} of {self.max_bytes / 1e6:,.1f} MB is full of shards in use, with no "
-                        f"room for one more of {ref.nbytes / 1e6:,.1f} MB; raise its size, or read with fewer threads"
-                    )
-                self._arrival.wait()  # of shards that nobody waits for: they can go then
+                self._changed.wait()  # for what is coming and nobody asked for: it can go then
             for name in self._idle():
                 if free >= ref.nbytes:
                     break
@@ -201,11 +205,12 @@ class ShardCache:
 
     def _idle(self) -> list[str]:
         """Shards that nobody reads, the least recently used first."""
-        return [name for name in self._nbytes if not self._pins.get(name)]
+        return [name for name in self._nbytes if name not in self._pins]
 
     def _remove(self, name: str) -> int:
         """Remove a shard that nobody reads; its bytes."""
         self._readers.pop(name, None)
+        self._files.close()
         self._damaged.discard(name)
         shutil.rmtree(self.folder / name)
         return self._nbytes.pop(name)
@@ -231,9 +236,9 @@ class ShardCache:
             pass
 
 
-def _is_intact(root: Path, shard: int, ref: ShardRef) -> bool:
+def _is_intact(root: Path, ref: ShardRef) -> bool:
     try:
-        found = shard_ref(root, shard)
+        found = shard_ref(root, list_shards(root)[0])
     except (SchemaError, OSError):
         return False
     return (found.sha256, found.nbytes) == (ref.sha256, ref.nbytes)

@@ -151,6 +151,10 @@ class LocalStore:
         """The folder's path."""
         return self.root / path
 
+    def close(self) -> None:
+        """Let go of the files that are kept open; a read opens its own again."""
+        self._opened.cache_clear()
+
     def _open_file(self, path: str) -> _Descriptor:
         return self._opened(path if path.startswith("/") else self._prefix + path)
 

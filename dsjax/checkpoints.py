@@ -71,7 +71,7 @@ class Checkpoints:
         sums = {path: found.checksum for path, found in measured.items()}
         beside = {"state": loader_state, "state_checksum": _sum(loader_state), "array_checksums": sums} | self._origin
         arguments = ocp.args.Composite(state=ocp.args.StandardSave(state._asdict()), loader=ocp.args.JsonSave(beside))
-        with _writing(self._run, sum(leaf.nbytes for leaf in jax.tree.leaves(state))):
+        with _writing(_folder(self._run), sum(leaf.nbytes for leaf in jax.tree.leaves(state))):
             self._manager.save(step, args=arguments, metrics={"loss": math.inf if loss is None else loss}, force=True)
 
     def wait(self) -> None:
@@ -80,7 +80,7 @@ class Checkpoints:
         Raises:
             CheckpointError: it could not be written.
         """
-        with _writing(self._run, 0):
+        with _writing(_folder(self._run), 0):
             self._manager.wait_until_finished()
 
 
@@ -112,19 +112,19 @@ def _negative_loss(metrics: dict[str, float]) -> float:
 
 
 @contextmanager
-def _writing(run: Path, nbytes: int) -> Iterator[None]:
-    """Name the run, the room and the cure where a checkpoint cannot be written."""
-    free = shutil.disk_usage(run).free
+def _writing(folder: Path, nbytes: int) -> Iterator[None]:
+    """Name the place, the room and the cure where a checkpoint cannot be written."""
+    free = shutil.disk_usage(folder).free
     if nbytes and free < nbytes + _SPARE_BYTES:
         raise CheckpointError(
-            f"no room for a checkpoint of {nbytes / 1e6:.1f} MB in {run}: {free / 1e6:.1f} MB are free; the "
+            f"no room for a checkpoint of {nbytes / 1e6:.1f} MB in {folder}: {free / 1e6:.1f} MB are free; the "
             "checkpoints that are there are whole: make room and go on with --resume"
         )
     try:
         yield
     except Exception as error:  # of a disk that is full or gone Orbax and its threads raise no narrower type
         raise CheckpointError(
-            f"a checkpoint in {run} could not be written ({_first_line(error)}); {free / 1e6:.1f} MB are free; the "
+            f"a checkpoint in {folder} could not be written ({_first_line(error)}); {free / 1e6:.1f} MB are free; the "
             "checkpoints before it are whole: cure the disk and go on with --resume"
         ) from error
 
@@ -191,7 +191,7 @@ def _set_aside(run: Path, step: int, fault: CheckpointError, used: int) -> Path:
         damaged = run / "damaged" / f"{step}-{number}"
     if jax.process_index() == 0:
         damaged.parent.mkdir(exist_ok=True)
-        (_folder(run) / str(step)).rename(damaged)
+        shutil.move(_folder(run) / str(step), damaged)  # also where checkpoints/ leads to another disk
     _log.warning("CHECKPOINT LOST: %s; it is now %s, and training goes on from step %d", fault, damaged, used)
     note(run, "checkpoint lost", step=step, reason=str(fault), moved_to=str(damaged), resumed_from=used)
     multihost_utils.sync_global_devices(f"checkpoint {step} is set aside")

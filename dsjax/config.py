@@ -114,8 +114,8 @@ class ReadConfig:
     access: Access = "uniform"
     """uniform: any patch may follow any other. shards: whole shards pass through a buffer, for remote corpora."""
     buffer_shards: int = 8
-    """Shards that a batch mixes where access is shards. A cache must hold twice as many and two more: where an epoch
-    ends, the next one has begun."""
+    """Shards that a batch mixes where access is shards. A cache that holds twice as many, those of a batch for every
+    reader thread and two more fetches each once; a smaller one fetches some again."""
     crops_per_read: int = 1
     """Steps that one read of a batch serves, each with other crops: for machines that train faster than they read."""
 

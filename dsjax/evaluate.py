@@ -129,8 +129,10 @@ def run(config: Evaluate) -> Scores:
     from dsjax.contract import check_pixels
     from dsjax.labels import FOLD, NEAR_FOLDS
 
-    if config.draws < 1:
-        raise ConfigError(f"draws is {config.draws}; take 1 or more")
+    if config.draws < 1 or config.seed < 0:
+        raise ConfigError(f"draws is {config.draws} and seed {config.seed}; take 1 or more, and 0 or more")
+    if config.out is not None and config.out.is_dir():
+        raise ConfigError(f"{config.out} is a folder; give the name of a file in it")
     trained, corpus = load_encoder(config.run), Corpus.open(config.corpus, columns=(*COLUMNS, FOLD, NEAR_FOLDS))
     out = config.out or config.run / "scores.json"
     out.parent.mkdir(parents=True, exist_ok=True)  # before hours of scoring

@@ -15,7 +15,8 @@ def nt_xent(
     """
     patches = first.shape[0]
     z = unit(jnp.concatenate([first, second]))
-    logits = jnp.where(jnp.eye(2 * patches, dtype=bool), -jnp.inf, z @ z.T / temperature)
+    cosines = jnp.matmul(z, z.T, precision=jax.lax.Precision.HIGHEST)  # accelerators would round z to 10 or 7 bits
+    logits = jnp.where(jnp.eye(2 * patches, dtype=bool), -jnp.inf, cosines / temperature)
     partner = jnp.roll(jnp.arange(2 * patches), patches)
     chosen = jnp.take_along_axis(logits, partner[:, None], axis=1)[:, 0]
     return jnp.mean(jax.nn.logsumexp(logits, axis=1) - chosen)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from catalog import program
 
+_log = logging.getLogger(__name__)
+
 
 @contextlib.contextmanager
 def reported_errors(interrupted: str) -> Iterator[None]:
@@ -39,7 +41,11 @@ def use_compilation_cache(folder: Path | None) -> None:
     import jax
 
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            _log.warning("compiled programs are not kept: %s; give another --compilation-cache, or None", error)
+            return
         jax.config.update("jax_compilation_cache_dir", str(folder))
         # The many small programs that initialise a model take longer than the one that trains it.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

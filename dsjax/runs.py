@@ -120,8 +120,11 @@ def note(run: Path, what: str, **details: Any) -> None:
 
 def read_events(run: Path) -> list[dict[str, Any]]:
     """What happened to a run; lines cut off by a crash are left out."""
-    lines = (run / "events.jsonl").read_text().split("\n")[:-1]
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    found = []
+    for line in (run / "events.jsonl").read_text().split("\n"):
+        with contextlib.suppress(json.JSONDecodeError):
+            found.append(json.loads(line))
+    return found
 
 
 def _make_room(config: Pretrain) -> None:
@@ -135,9 +138,20 @@ def _make_room(config: Pretrain) -> None:
                 f"{config.out} is not empty; add --resume to go on with the run there, --overwrite to delete it, "
                 "or choose another --out"
             )
-        for entry in held:
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        for entry in sorted(held, key=lambda entry: entry.name == "config.json"):  # last, so that it can be done again
+            _remove(entry)
     config.out.mkdir(parents=True, exist_ok=True)
+
+
+def _remove(entry: Path) -> None:
+    """Remove a file or folder; of a link to a folder, which may lie on a larger disk, what it holds."""
+    if entry.is_dir() and entry.is_symlink():
+        for inner in entry.iterdir():
+            _remove(inner)
+    elif entry.is_dir():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink()
 
 
 def _entries(run: Path) -> list[Path]:

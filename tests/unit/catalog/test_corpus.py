@@ -164,6 +164,12 @@ def test_a_wrong_place_is_answered_by_what_it_holds(own_folder: Path, place: str
         Corpus.open(own_folder.parents[1] / place)
 
 
+@pytest.mark.parametrize("href", ["collection.json", ".", Path("collection.json"), Path()])
+def test_a_corpus_is_opened_from_inside_its_folder(own_folder: Path, monkeypatch: pytest.MonkeyPatch, href: str | Path):
+    monkeypatch.chdir(own_folder)
+    assert len(Corpus.open(href)) == 8
+
+
 def test_slips_in_python_are_told(corpus: Corpus, own_folder: Path):
     with pytest.raises(CorpusError, match=r"give a list of them, \['s1'\]"):
         corpus.read([0], "s1")

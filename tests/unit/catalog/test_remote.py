@@ -1,6 +1,10 @@
 """Corpora on a web server, over real HTTP: patches as on disk, few requests, faults survived or explained."""
 
+import contextlib
+import shutil
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -128,7 +132,10 @@ def test_addresses_that_cannot_be_read_say_so_without_asking(href: str, message:
 
 
 def test_an_address_without_a_corpus_says_what_is_missing(server: RangeServer):
-    with pytest.raises(CorpusError, match=r"there is no http://.*/nothing/collection\.json; publish a build there"):
+    with pytest.raises(
+        CorpusError,
+        match=r"there is no http://.*/nothing/collection\.json; check the address, or publish a build there",
+    ):
         Corpus.open(f"{server.href}/nothing")
 
 
@@ -212,6 +219,83 @@ def test_no_shard_is_removed_for_one_that_finds_no_room(
         assert {path.name for path in tmp_path.iterdir()} == kept
         assert cache._make_room(ShardRef("", 1, shard_bytes, "0" * 64))
         assert len({path.name for path in tmp_path.iterdir()}) == len(kept) - 1
+    cache.close()
+
+
+def test_threads_that_need_more_than_a_cache_holds_wait_for_each_other(
+    server: RangeServer, local: Corpus, shard_bytes: int, tmp_path: Path
+):
+    cache = ShardCache(tmp_path, int(2.5 * shard_bytes))
+    corpus = Corpus.open(f"{server.href}/labelled", cache=cache)
+
+    def read(seed: int) -> bool:
+        rng, right = np.random.default_rng(seed), True
+        for _ in range(12):
+            rows = rng.choice(48, 2, replace=False)
+            corpus.prefetch(rng.choice(48, 3))
+            right &= equal(corpus.read(rows, NAMES), local.read(rows, NAMES))
+        return right
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(read, range(8)))
+    assert sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file()) <= 2.5 * shard_bytes
+    cache.close()
+
+
+def test_a_shard_that_had_to_go_while_its_fetch_was_ending_is_fetched_again(
+    server: RangeServer, local: Corpus, shard_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    cache = ShardCache(tmp_path, int(1.5 * shard_bytes))
+    corpus = Corpus.open(f"{server.href}/labelled", cache=cache)
+    here, go_on, remove = threading.Event(), threading.Event(), shutil.rmtree
+
+    def held_once(path: Path, **options: bool) -> None:
+        if ".fetching-" in str(path) and not here.is_set():
+            here.set()
+            go_on.wait(20)
+        remove(path, **options)
+
+    monkeypatch.setattr("catalog.shard_cache.shutil.rmtree", held_once)
+    corpus.prefetch(np.array([0]))
+    assert here.wait(20)  # shard 0 has come, but those who wait for it do not know yet
+    corpus.prefetch(np.array([16]))
+    threading.Timer(0.5, go_on.set).start()
+    assert equal(corpus.read([0], NAMES), local.read([0], NAMES))
+    cache.close()
+
+
+def test_a_cache_keeps_few_files_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    publish([write_fake_build(tmp_path / "build", 12, side_px=16, shard_rows=1)], tmp_path / "public", workers=1)
+    monkeypatch.setattr("catalog.stores._MAX_DESCRIPTORS", 8)
+    cache = ShardCache(tmp_path / "cache")
+    with RangeServer(tmp_path / "public") as server:
+        corpus = Corpus.open(f"{server.href}/labelled", cache=cache)
+        for row in range(12):
+            corpus.read([row], NAMES)
+        assert 3 <= len(open_files(tmp_path / "cache")) <= 8 + 1  # and the lock
+    cache.close()
+    assert not open_files(tmp_path / "cache")
+
+
+def open_files(folder: Path) -> list[Path]:
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # what looks through them is open itself
+            found.append(link.readlink())
+    return [path for path in found if path.is_relative_to(folder)]
+
+
+def test_equal_shards_of_several_corpora_are_kept_once(public: Path, local: Corpus, tmp_path: Path):
+    build = write_fake_build(tmp_path / "build", 16, side_px=32, shard_rows=SHARD_ROWS)
+    (build / "shards/000000.zarr").rename(build / "shards/000007.zarr")
+    for ledger in (build / "ledger").glob("*"):
+        ledger.rename(ledger.with_name(ledger.name.replace("000000", "000007")))
+    publish([build], tmp_path / "public")
+    cache = ShardCache(tmp_path / "cache")
+    with RangeServer(public) as one, RangeServer(tmp_path / "public") as other:
+        corpora = [Corpus.open(f"{server.href}/labelled", cache=cache) for server in (one, other)]
+        assert equal(Corpus.join(corpora).read([3, 48 + 3], NAMES), local.read([3, 3], NAMES))
+    assert len([path for path in (tmp_path / "cache").iterdir() if path.is_dir()]) == 1
     cache.close()
 
 

@@ -181,6 +181,10 @@ def test_settings_without_sense_are_refused_and_nothing_is_made(labelled_corpus,
             evaluate.labelled_crops(labelled_corpus, 32, share, 2)
     with pytest.raises(ConfigError, match="draws is 0"):
         evaluate.run(evaluate.Evaluate(tmp_path / "run", "c", draws=0))
+    with pytest.raises(ConfigError, match="is a folder; give the name of a file in it"):
+        evaluate.run(evaluate.Evaluate(tmp_path / "run", "c", out=tmp_path))
+    with pytest.raises(ConfigError, match="seed -1"):
+        evaluate.run(evaluate.Evaluate(tmp_path / "run", "c", seed=-1))
     with pytest.raises(CheckpointError, match="is not a run folder"):
         evaluate.run(evaluate.Evaluate(tmp_path / "run", "c"))
     assert not list(tmp_path.iterdir())

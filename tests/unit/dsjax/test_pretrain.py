@@ -20,6 +20,7 @@ from catalog.errors import OutputExistsError
 from dsjax import checkpoints, config, pretrain, runs
 from dsjax.errors import CheckpointError, ConfigError, DivergedError
 from dsjax.labels import given_splits
+from dsjax.program import use_compilation_cache
 from dsjax.recorder import read_metrics
 from dsjax.state import TrainState, split_model
 from dsjax.stop import end_at_once_on_ctrl_c
@@ -227,6 +228,30 @@ def test_an_event_after_one_that_was_cut_off_stands_on_a_line_of_its_own(tmp_pat
     runs.note(tmp_path, "resumed", step=3)
     runs.note(tmp_path, "ended", step=4)
     assert [event["event"] for event in runs.read_events(tmp_path)] == ["started", "resumed", "ended"]
+
+
+def test_an_event_that_was_cut_off_between_its_last_two_braces_is_left_out(tmp_path):
+    runs.note(tmp_path, "started", code={"jax": "1"})
+    text = (tmp_path / "events.jsonl").read_text()
+    (tmp_path / "events.jsonl").write_text(text[:-2])
+    runs.note(tmp_path, "resumed", step=3)
+    assert [event["event"] for event in runs.read_events(tmp_path)] == ["resumed"]
+
+
+def test_overwriting_empties_checkpoints_that_lie_on_another_disk(whole, tmp_path):
+    run, large = shutil.copytree(whole.out, tmp_path / "run"), tmp_path / "large"
+    shutil.move(run / "checkpoints", large)
+    (run / "checkpoints").symlink_to(large)
+    settings = dataclasses.replace(whole, out=run, overwrite=True, stop_at_step=2)
+    assert pretrain.run(settings).step == 2
+    assert (run / "checkpoints").is_symlink()
+    assert [path.name for path in large.iterdir() if path.name.isdigit()] == ["2"]
+
+
+def test_a_run_goes_on_where_compiled_programs_cannot_be_kept(tmp_path, caplog):
+    (tmp_path / "file").touch()
+    use_compilation_cache(tmp_path / "file" / "jax")
+    assert "compiled programs are not kept" in caplog.text
 
 
 def test_settings_that_do_not_parse_end_in_one_line(capsys):
