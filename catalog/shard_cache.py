@@ -45,9 +45,11 @@ class ShardCache:
         self.folder, self.max_bytes = folder, max_bytes
         folder.mkdir(parents=True, exist_ok=True)
         self._lock_file = _lock(folder)
-        for leftover in folder.glob(".fetching-*"):
-            shutil.rmtree(leftover)
         stored = [path for path in folder.iterdir() if _SHA256.fullmatch(path.name) and path.is_dir()]
+        torn = [path for path in stored if len(list_shards(path)) != 1]
+        for leftover in (*torn, *folder.glob(".fetching-*")):
+            shutil.rmtree(leftover)
+        stored = [path for path in stored if path not in torn]
         self._nbytes = {path.name: _nbytes(path) for path in sorted(stored, key=lambda path: path.stat().st_mtime)}
         """Of each shard, by checksum, the least recently used first."""
         self._pins: Counter[str] = Counter()

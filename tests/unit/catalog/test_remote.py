@@ -312,6 +312,17 @@ def test_a_shard_that_found_no_room_ahead_is_fetched_when_it_is_read(
     cache.close()
 
 
+def test_a_copy_without_its_shard_is_fetched_anew(server: RangeServer, local: Corpus, tmp_path: Path):
+    cache = ShardCache(tmp_path)
+    Corpus.open(f"{server.href}/labelled", cache=cache).read([20], NAMES)
+    cache.close()
+    (shards,) = tmp_path.glob("*/shards")
+    shutil.rmtree(shards)
+    cache = ShardCache(tmp_path)
+    assert equal(Corpus.open(f"{server.href}/labelled", cache=cache).read([20], NAMES), local.read([20], NAMES))
+    cache.close()
+
+
 @pytest.mark.parametrize("damage", ["flip", "lose", "metadata"])
 def test_a_copy_that_was_damaged_in_the_cache_is_fetched_anew(
     server: RangeServer, local: Corpus, tmp_path: Path, damage: str
