@@ -14,7 +14,7 @@ import tyro
 
 from catalog.errors import CorpusError
 from catalog.program import main
-from catalog.selection import COLUMNS, Criteria, select
+from catalog.selection import COLUMNS, Criteria, fitting_alone, select
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,9 +55,12 @@ def search(corpus: str | Path, criteria: Criteria, limit: int | None = None) -> 
     """
     from catalog.published import Published
 
+    return _first(select(Published(corpus).read_index(COLUMNS), criteria), limit)
+
+
+def _first(found: "pa.Table", limit: int | None) -> "pa.Table":
     if limit is not None and limit < 1:
         raise CorpusError(f"a limit of {limit} patches finds nothing; give 1 or more")
-    found = select(Published(corpus).read_index(COLUMNS), criteria)
     return found if limit is None else found.slice(0, limit)
 
 
@@ -97,13 +100,17 @@ def run(options: Search) -> None:
     """Search, print a table, and save the subset."""
     from rich.console import Console
 
+    from catalog.published import Published
+
     if options.to is not None and options.to.suffix != ".parquet":
         raise CorpusError(f"{options.to} would hold a parquet file, which is how subsets are known; end it in .parquet")
-    found = search(options.corpus, options.where, options.limit)
+    index = Published(options.corpus).read_index(COLUMNS)
+    found = _first(select(index, options.where), options.limit)
     console = Console()
     if found.num_rows:
         console.print(_table(found.slice(0, _MAX_SHOWN)))
-    console.print(_summary(found), soft_wrap=True, highlight=False, markup=False)
+    summary = _summary(found) if found.num_rows else _nothing(index, options.where)
+    console.print(summary, soft_wrap=True, highlight=False, markup=False)
     if options.to is not None and found.num_rows:
         save(found, options.corpus, options.to, _query(options))
         console.print(f"wrote {options.to}", soft_wrap=True, highlight=False, markup=False)
@@ -128,12 +135,16 @@ def _table(found: "pa.Table") -> "Table":
 
 
 def _summary(found: "pa.Table") -> str:
-    if not found.num_rows:
-        return "no patch fits; widen the search"
     splits = Counter(name or "unstated" for name in found["deepsentinel:split"].to_pylist())
     shown = f" (the first {_MAX_SHOWN} are shown)" if found.num_rows > _MAX_SHOWN else ""
     parts = ", ".join(f"{count:,} {name}" for name, count in sorted(splits.items()))
     return f"{found.num_rows:,} patches{shown}; by split: {parts}"
+
+
+def _nothing(index: "pa.Table", criteria: Criteria) -> str:
+    """Which criterion to widen."""
+    alone = ", ".join(f"{name}: {count:,}" for name, count in fitting_alone(index, criteria).items())
+    return f"no patch of {index.num_rows:,} fits all; each alone fits: {alone}"
 
 
 def _few(names: Sequence[str]) -> str:

@@ -2,7 +2,8 @@
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -72,6 +73,18 @@ def select(table: pa.Table, criteria: Criteria) -> pa.Table:
     for test in _tests(criteria):
         kept &= test(table)
     return table.filter(pa.array(kept))
+
+
+def fitting_alone(table: pa.Table, criteria: Criteria) -> dict[str, int]:
+    """How many rows fit each criterion that is given by itself, each class by itself too."""
+    given = {field.name: getattr(criteria, field.name) for field in fields(criteria)}
+    parts: list[tuple[str, Any]] = [("has_class", (name,)) for name in given.pop("has_class")]
+    parts += [(name, value) for name, value in given.items() if value not in (None, ())]
+    return {f"{name} {_words(value)}": select(table, Criteria(**{name: value})).num_rows for name, value in parts}
+
+
+def _words(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def parse_interval(text: str) -> tuple[dt.datetime, dt.datetime]:

@@ -270,5 +270,11 @@ def test_the_program_prints_a_table_and_writes_the_subset(
     with pytest.raises(SystemExit) as ended:
         program.run(Search(str(corpus), Criteria(has_class=("solar_farm",)), to=tmp_path / "no.parquet"))
     assert ended.value.code == program.EXIT_NOTHING == 1
-    assert "no patch fits" in capsys.readouterr().out
+    assert "no patch of 24 fits all; each alone fits: has_class solar_farm: 0\n" in capsys.readouterr().out
+    both = Criteria(has_class=("211", "112"), cloud_max=50.0, bbox=(-180.0, -90.0, 180.0, 90.0))
+    with pytest.raises(SystemExit):
+        program.run(Search(str(corpus), both))
+    assert "has_class 211: 6, has_class 112: 6, bbox -180.0 -90.0 180.0 90.0: 24, cloud_max 50.0: 24" in (
+        capsys.readouterr().out.replace("\n", " ")
+    )
     assert not (tmp_path / "no.parquet").exists()
