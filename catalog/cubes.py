@@ -99,6 +99,5 @@ class _Line:
         out[...] = band
         out *= slope
         out += start
-        missing = band == self.nodata
-        if missing.any():
-            out[missing] = 0.0
+        if band.min() == self.nodata:  # the least value of its type: found without an array of truths
+            out[band == self.nodata] = 0.0
