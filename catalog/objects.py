@@ -3,7 +3,6 @@
 A database of its own beside the pixels: (c) OpenStreetMap contributors, ODbL 1.0.
 """
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,12 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from catalog.geoparquet import GEO
+
 NAME = "objects.parquet"
-_GEO = {
-    "version": "1.1.0",
-    "primary_column": "geometry",
-    "columns": {"geometry": {"encoding": "WKB", "geometry_types": []}},  # no crs: longitude and latitude
-}
 SCHEMA = pa.schema(
     {
         "patch_id": pa.string(),
@@ -31,7 +27,7 @@ SCHEMA = pa.schema(
         "seen_share": pa.float32(),  # 0..1 of the whole object
         "geometry": pa.binary(),  # WKB of what the patch shows
     },
-    {"geo": json.dumps(_GEO), "licence": "ODbL 1.0, (c) OpenStreetMap contributors"},
+    {"geo": GEO, "licence": "ODbL 1.0, (c) OpenStreetMap contributors"},
 )
 
 

@@ -64,8 +64,8 @@ class ShardCache:
         """Bytes of each shard that room was made for."""
         self._damaged: set[str] = set()
         """To be removed when nobody reads them."""
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        self._changed = threading.Condition(threading.Lock())
+        """Guards all of the above."""
         self._begins = ThreadPoolExecutor(1, thread_name_prefix="shard-cache-begin")
         self._shards = ThreadPoolExecutor(_SHARDS_AT_ONCE, thread_name_prefix="shard-cache")
         self._parts = ThreadPoolExecutor(_PARTS_AT_ONCE, thread_name_prefix="shard-cache-part")
@@ -137,7 +137,7 @@ class ShardCache:
                 self._changed.notify_all()
 
     def _reader(self, name: str) -> ShardReader:
-        with self._lock:
+        with self._changed:
             self._nbytes[name] = self._nbytes.pop(name)  # now the last to go
             if name not in self._readers:
                 (shard,) = list_shards(self.folder / name)
@@ -153,7 +153,7 @@ class ShardCache:
 
     def _fetch(self, store: Store, shard: int, ref: ShardRef) -> "Future[bool]":
         """Done at once where the shard is there; otherwise as soon as someone has fetched it."""
-        with self._lock:
+        with self._changed:
             if ref.sha256 in self._nbytes:
                 return _done()
             if ref.sha256 not in self._fetching:

@@ -27,11 +27,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("dsjax.embed")  # also where this module is the program
 
 METADATA_KEY = b"deepsentinel:embeddings"
-_GEO = {
-    "version": "1.1.0",
-    "primary_column": "geometry",
-    "columns": {"geometry": {"encoding": "WKB", "geometry_types": []}},  # no crs: longitude and latitude
-}
 
 
 @dataclass(frozen=True)
@@ -121,12 +116,14 @@ def _origin(config: Embed, corpus: "Corpus", crop_px: int) -> dict[str, Any]:
 def _schema(dim: int, origin: dict[str, Any]) -> "pa.Schema":
     import pyarrow as pa
 
+    from catalog.geoparquet import GEO
+
     columns = {
         "id": pa.string(), "crop_row": pa.int16(), "crop_column": pa.int16(), "geometry": pa.binary(),
         "datetime": pa.timestamp("us", tz="UTC"), "s1_valid_share": pa.float32(), "s2_valid_share": pa.float32(),
         "embedding": pa.list_(pa.float32(), dim),
     }  # fmt: skip
-    return pa.schema(columns, {b"geo": json.dumps(_GEO).encode(), METADATA_KEY: json.dumps(origin).encode()})
+    return pa.schema(columns, {b"geo": GEO.encode(), METADATA_KEY: json.dumps(origin).encode()})
 
 
 def _table(
